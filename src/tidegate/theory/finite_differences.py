@@ -13,11 +13,11 @@ by rounding and N δ² / 6 by truncation; δ = ε^(1/3), about 6e-6, balances th
 
     |backward - difference|  ≤  ALLOWANCE · N ε^(2/3)          ε = 2.2e-16 of float64, so ε^(2/3) = 3.7e-11
 
-where ALLOWANCE = 8 stands for "a few" and "order one" (over a thousand draws of small sizes the largest factor seen was 1.4). A mistake
-in a formula changes the gradient by a good part of itself, a million times more. This bound is absolute, since rounding
-does not shrink with the gradient; so that a small gradient cannot be wrong within it, its largest element must also be
-right to three digits: the relative error is the absolute one divided by the array's largest element (not by each
-element: single ones are near zero by cancellation), and at most 1e-3.
+where ALLOWANCE = 8 stands for "a few" and "order one" (over a thousand draws of small sizes needed at most 1.4). A
+mistake in a formula changes the gradient by a good part of itself, a million times more. This bound is absolute, since
+rounding does not shrink with the gradient; so that a small gradient cannot be wrong within it, its largest element must
+also be right to three digits: the relative error is the absolute one divided by the array's largest element (not by
+each element: single ones are near zero by cancellation), and at most 1e-3.
 """
 
 from __future__ import annotations
