@@ -1,0 +1,121 @@
+"""The model card, README.md of a model folder: written by the program from what it knows of the run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.config import ModelConfig
+from tidegate.folder.atomic import write_atomically
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader of a model wants to know; pairs are (what, value) and become the rows of a table."""
+
+    title: str
+    model: ModelConfig
+    parameters: int
+    data: Sequence[tuple[str, str]] = ()
+    """names, digests, sizes of the text"""
+    training: Sequence[tuple[str, str]] = ()
+    """the protocol: horizon, lanes, window, optimizer, seed"""
+    results: Sequence[tuple[str, str]] = ()
+    """(metric with its protocol, value)"""
+    samples: Sequence[str] = ()
+    command: str = ""
+    """the command that made the model"""
+    versions: Sequence[tuple[str, str]] = ()
+    """machine and versions"""
+
+
+def write_card(folder: str | Path, card: Card) -> None:
+    """Write the card atomically as README.md of a model folder."""
+    write_atomically(Path(folder) / CARD, render_card(card, Path(folder).name).encode("utf-8", "replace"))
+
+
+def render_card(card: Card, folder: str) -> str:
+    """Return the card as Markdown; `folder` is the name by which its examples call the model folder."""
+    parts = [
+        f"# {_line(card.title)}",
+        _summary(card),
+        *_table("Results", ("metric, protocol", "value"), card.results),
+        *_samples(card.samples),
+        "## Use",
+        fenced(f"tidegate generate {_quoted(folder)}", "sh"),
+        fenced(_python(folder), "python"),
+        *_table("Data", ("what", "value"), card.data),
+        *_table("Model", ("what", "value"), _model_rows(card)),
+        *_table("Training", ("what", "value"), card.training),
+        *(["## Made by", fenced(card.command, "sh")] if card.command else []),
+        *_table("Machine and versions", ("what", "value"), card.versions),
+        "This card was written by the program that trained the model.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(card: Card) -> str:
+    m = card.model
+    return (
+        f"A recurrent language model of {card.parameters:,} parameters ({m.layers} × {m.hidden_size} {m.cell}, {m.block} "
+        "blocks), trained from scratch by Tidegate. It predicts each next token of a "
+        "text from all tokens before it; it knows nothing but the text below and states no facts."
+    )
+
+
+def _model_rows(card: Card) -> list[tuple[str, str]]:
+    m = card.model
+    return [
+        ("cell", m.cell),
+        ("layers, L", str(m.layers)),
+        ("hidden size, H", str(m.hidden_size)),
+        ("embedding size, E", str(m.E)),
+        ("block", m.block),
+        ("output layer", "shared with the embedding" if m.tied else "free"),
+        ("dropout", f"{m.dropout:g}"),
+        ("parameters", f"{card.parameters:,}"),
+    ]
+
+
+def _python(folder: str) -> str:
+    return f"import tidegate\n\nfor piece in tidegate.load({folder!r}).stream():\n    print(piece, end='', flush=True)"
+
+
+def _quoted(word: str) -> str:
+    return word if re.fullmatch(r"[\w./-]+", word) else "'" + word.replace("'", "'\\''") + "'"
+
+
+def _samples(samples: Sequence[str]) -> list[str]:
+    return ["## Samples", *(fenced(sample, "text") for sample in samples)] if samples else []
+
+
+def _table(heading: str, head: tuple[str, str], rows: Sequence[tuple[str, str]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [f"| {head[0]} | {head[1]} |", "| --- | --- |", *(f"| {_cell(a)} | {_cell(b)} |" for a, b in rows)]
+    return [f"## {heading}", "\n".join(lines)]
+
+
+def _cell(text: str) -> str:
+    """Escape what would end a table's cell, or be read as HTML or a link."""
+    return re.sub(r"([\\|<>\[\]*`&])", r"\\\1", _line(text))
+
+
+def _line(text: str) -> str:
+    return " ".join(_printable(text).split())
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a code block that holds any text: its fence is longer than every run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{_printable(text)}\n{fence}"
+
+
+def _printable(text: str) -> str:
+    """Replace control characters, which a model may well write, by U+FFFD; line ends and tabs stay."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "�", text.replace("\r\n", "\n"))

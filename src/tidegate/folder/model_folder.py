@@ -1,0 +1,198 @@
+"""The model folder: ``config.json``, ``model.safetensors`` and ``tokenizer.json``, all that it takes to run a model.
+
+Nothing in it is ever executed. Config and tokenizer are written once, the weights as often as a run saves; a reader
+checks all three against each other, so that weights never meet a tokenizer or settings that are not theirs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tidegate.config import ModelConfig, from_dict
+from tidegate.errors import TidegateError, nearest
+from tidegate.folder.atomic import write_atomically
+from tidegate.folder.tensors import FORMAT, FORMAT_VERSION, RESTORE, Tensors, read_tensors, write_tensors
+from tidegate.text.tokenizer import Tokenizer, from_json
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+CONFIG_LIMIT = 1 << 20
+TOKENIZER_LIMIT = 64 << 20
+CONFIG_FIELDS = ("format", "format_version", "model", "vocabulary_size", "tokenizer_digest")
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""For each older version of config.json, what turns it into the next one; none so far."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model as it lies on disk, checked."""
+
+    path: Path
+    model: ModelConfig
+    tokenizer: Tokenizer
+    tensors: dict[str, NDArray[Any]]
+    """float32, by the names of `expected_shapes`"""
+    metadata: dict[str, str]
+    """of the weights' file: format, version, digests"""
+
+    @classmethod
+    def read(cls, path: str | Path) -> ModelFolder:
+        """Read a model folder; a TidegateError says what is missing, changed, or of another version or model."""
+        path = Path(path)
+        _check_is_model_folder(path)
+        model, config = read_config(path)
+        tokenizer = read_tokenizer(path)
+        _check_fits(path / CONFIG, config["tokenizer_digest"], tokenizer)
+        if config["vocabulary_size"] != tokenizer.vocabulary_size:
+            raise TidegateError(
+                f"{path / CONFIG} gives the vocabulary_size {config['vocabulary_size']}, but {TOKENIZER} has "
+                f"{tokenizer.vocabulary_size} tokens: {RESTORE}."
+            )
+        if not (path / WEIGHTS).is_file():
+            raise TidegateError(
+                f"{path} has no {WEIGHTS} yet: its training was stopped before it first saved; "
+                f"go on with tidegate train --resume {path}."
+            )
+        tensors, metadata = read_tensors(path / WEIGHTS, model, tokenizer.vocabulary_size)
+        _check_fits(path / WEIGHTS, metadata["tokenizer_digest"], tokenizer)
+        _check_settings(path / WEIGHTS, metadata["model"], model)
+        return cls(path, model, tokenizer, tensors, metadata)
+
+
+def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer) -> None:
+    """Write config.json and tokenizer.json, each atomically, into a folder that is made where it is not there yet."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TidegateError(f"The folder {path} could not be made ({error.strerror}): choose another place.") from error
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": asdict(model),
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "tokenizer_digest": tokenizer.digest,
+    }
+    write_atomically(path / TOKENIZER, _to_bytes(tokenizer.to_json()))
+    write_atomically(path / CONFIG, _to_bytes(content))
+
+
+def write_weights(path: str | Path, tensors: Tensors, tokenizer: Tokenizer) -> None:
+    """Write model.safetensors atomically beside the config.json of the same model, whose names and shapes it must have."""
+    path = Path(path)
+    model, config = read_config(path)
+    _check_fits(path / CONFIG, config["tokenizer_digest"], tokenizer)
+    write_tensors(path / WEIGHTS, tensors, model, tokenizer.vocabulary_size, tokenizer.digest)
+
+
+def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """Return the model's settings of a folder's config.json, and the whole of it at the current version."""
+    file = path / CONFIG
+    config = _read_json(file, CONFIG_LIMIT)
+    if config.get("format") != FORMAT:
+        raise TidegateError(
+            f"{file} is of format {config.get('format')!r}, but {FORMAT!r} was wanted: give a folder that tidegate train made."
+        )
+    config = _migrated(file, config)
+    for name in config:
+        if name not in CONFIG_FIELDS:
+            raise TidegateError(f"{file} has the unknown field {name!r}{nearest(name, CONFIG_FIELDS)}: {RESTORE}.")
+    for name, kind in (("model", dict), ("vocabulary_size", int), ("tokenizer_digest", str)):
+        if type(config.get(name)) is not kind:
+            raise TidegateError(
+                f"{file}: {name} is {json.dumps(config.get(name))[:80]}, but a {kind.__name__} was wanted: {RESTORE}."
+            )
+    return _model_config(config["model"], str(file)), config
+
+
+def _migrated(file: Path, config: dict[str, Any]) -> dict[str, Any]:
+    found = version = config.get("format_version")
+    while version != FORMAT_VERSION:
+        if type(version) is not int or version not in MIGRATIONS:
+            raise TidegateError(
+                f"{file} has the format_version {found!r}, but this Tidegate reads {FORMAT_VERSION}: "
+                "use the version of Tidegate that wrote it, or a newer one."
+            )
+        config, version = MIGRATIONS[version](config), version + 1
+    return config
+
+
+def _model_config(values: dict[str, Any], where: str) -> ModelConfig:
+    """Build the settings from JSON, whose types are checked here: the rules of `ModelConfig` are about values."""
+    allowed = {"int": (int,), "int | None": (int, type(None)), "float": (int, float), "bool": (bool,)}
+    for field in fields(ModelConfig):
+        value = values.get(field.name, field.default)
+        if type(value) not in allowed.get(str(field.type), (str,)):
+            raise TidegateError(f"{where}: {field.name} is {json.dumps(value)[:80]}, but {field.type} was wanted: {RESTORE}.")
+    try:
+        return from_dict(ModelConfig, values, where)
+    except TidegateError as error:
+        raise TidegateError(str(error) if where in str(error) else f"{where}: {error}") from None
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Return the tokenizer of a folder's tokenizer.json."""
+    return from_json(_read_json(path / TOKENIZER, TOKENIZER_LIMIT))
+
+
+def _check_is_model_folder(path: Path) -> None:
+    wanted = f"{CONFIG}, {TOKENIZER} and {WEIGHTS}"
+    if not path.exists():
+        raise TidegateError(f"There is no folder {path}: give a model folder, which holds {wanted}.")
+    if not path.is_dir():
+        raise TidegateError(f"{path} is a file, but a model folder was wanted, which holds {wanted}; perhaps {path.parent}?")
+    missing = [name for name in (CONFIG, TOKENIZER) if not (path / name).is_file()]
+    if missing:
+        raise TidegateError(
+            f"{path} is no model folder: it lacks {' and '.join(missing)}; one holds {wanted}, as tidegate train writes it."
+        )
+
+
+def _check_fits(file: Path, digest: str, tokenizer: Tokenizer) -> None:
+    """The same number of tokens in another order would turn all text into a cipher, so the content is compared."""
+    if digest != tokenizer.digest:
+        raise TidegateError(
+            f"{file} belongs to the tokenizer {digest[:12]}, but {TOKENIZER} is {tokenizer.digest[:12]}: "
+            "they are of two models; put back the tokenizer that the model was trained with."
+        )
+
+
+def _check_settings(file: Path, recorded: str, model: ModelConfig) -> None:
+    """Two models can have the same shapes and still compute otherwise, as gru and gru_reset_before do."""
+    try:
+        trained = _model_config(json.loads(recorded), str(file))
+    except (ValueError, AttributeError, RecursionError):
+        trained = None
+    if trained != model:
+        raise TidegateError(
+            f"{file} was written for the settings {recorded[:300]}, but {CONFIG} gives others: "
+            "put back the config.json that the model was trained with."
+        )
+
+
+def _read_json(file: Path, limit: int) -> dict[str, Any]:
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read(limit + 1)
+        if len(content) > limit:
+            raise ValueError(f"larger than {limit:,} bytes")
+        values = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        raise TidegateError(f"{file} cannot be read as JSON ({error}): {RESTORE}.") from error
+    if not isinstance(values, dict):
+        raise TidegateError(f"{file} holds a JSON {type(values).__name__}, but an object was wanted: {RESTORE}.")
+    return values
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _to_bytes(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()

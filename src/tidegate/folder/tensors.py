@@ -1,0 +1,151 @@
+"""``model.safetensors``: which tensors a model has, and how they are written and checked.
+
+All tensors are float32, little-endian. The file's metadata holds the format and its version, the model's settings, the
+tokenizer's digest, and one digest over all of that and over every tensor, so that no changed byte goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from tidegate.config import ModelConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.atomic import write_atomically
+from tidegate.theory.layout import GATES
+
+FORMAT = "tidegate-model"
+FORMAT_VERSION = 1
+METADATA = ("format", "format_version", "model", "tokenizer_digest", "weights_digest")
+RESTORE = "restore the file from a copy, or train the model again"
+
+Tensors = Mapping[str, NDArray[np.float32]]
+
+
+def expected_shapes(model: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor of a model; the one list of what a model folder holds."""
+    V, E, H = vocabulary_size, model.E, model.hidden_size
+    rows = len(GATES[model.cell]) * H
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (V, E)}
+    if E != H:
+        shapes["embedding_projection.weight"] = (H, E)
+    for i in range(model.layers):
+        if model.block == "residual":
+            shapes[f"blocks.{i}.norm.weight"] = (H,)
+        shapes[f"blocks.{i}.cell.weight_ih_l0"] = (rows, H)
+        shapes[f"blocks.{i}.cell.weight_hh_l0"] = (rows, H)
+        shapes[f"blocks.{i}.cell.bias_ih_l0"] = (rows,)
+        shapes[f"blocks.{i}.cell.bias_hh_l0"] = (rows,)
+    if model.block == "residual":
+        shapes["final_norm.weight"] = (H,)
+    if model.tied and E != H:
+        shapes["output_projection.weight"] = (E, H)
+    if not model.tied:
+        shapes["output.weight"] = (V, H)
+    shapes["output.bias"] = (V,)
+    return shapes
+
+
+def check_tensors(tensors: Tensors, model: ModelConfig, vocabulary_size: int, where: str) -> None:
+    """Raise a TidegateError unless names, shapes and dtypes are the model's and every number is finite."""
+    _check_kinds({name: (t.shape, _dtype(t)) for name, t in tensors.items()}, model, vocabulary_size, where)
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise TidegateError(
+                f"{where}: tensor {name} holds numbers that are not finite, but weights must be; {RESTORE}."
+            )
+
+
+def _dtype(tensor: NDArray[np.float32]) -> str:
+    return "F32" if tensor.dtype == np.float32 else str(tensor.dtype)
+
+
+def _check_kinds(
+    found: Mapping[str, tuple[tuple[int, ...], str]], model: ModelConfig, vocabulary_size: int, where: str
+) -> None:
+    wanted = expected_shapes(model, vocabulary_size)
+    for name in sorted(wanted.keys() - found.keys()):
+        raise TidegateError(f"{where} lacks the tensor {name} {wanted[name]} that the model's settings ask for; {RESTORE}.")
+    for name in sorted(found.keys() - wanted.keys()):
+        raise TidegateError(
+            f"{where} holds the tensor {name} {found[name][0]}, which a model of these settings does not have; {RESTORE}."
+        )
+    for name, (shape, dtype) in found.items():
+        if shape != wanted[name]:
+            raise TidegateError(f"{where}: tensor {name} has the shape {shape}, but {wanted[name]} was wanted; {RESTORE}.")
+        if dtype != "F32":
+            raise TidegateError(f"{where}: tensor {name} is of dtype {dtype}, but F32 (float32) was wanted; {RESTORE}.")
+
+
+def weights_digest(tensors: Tensors, metadata: Mapping[str, str]) -> str:
+    """Return the sha256 over the metadata (less the digest itself) and each tensor's name, shape and bytes, sorted."""
+    digest = hashlib.sha256()
+    for name in sorted(metadata.keys() - {"weights_digest"}):
+        digest.update(f"{name}={metadata[name]}\n".encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensors[name], "<f4").data)
+    return digest.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Tensors, model: ModelConfig, vocabulary_size: int, tokenizer_digest: str) -> None:
+    """Write ``model.safetensors`` atomically; what could not be read back is refused before anything is written."""
+    check_tensors(tensors, model, vocabulary_size, str(path))
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "model": json.dumps(asdict(model), sort_keys=True, separators=(",", ":")),
+        "tokenizer_digest": tokenizer_digest,
+    }
+    metadata["weights_digest"] = weights_digest(tensors, metadata)
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    write_atomically(path, safetensors.numpy.save(contiguous, metadata))
+
+
+def read_tensors(path: Path, model: ModelConfig, vocabulary_size: int) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
+    """Return tensors and metadata of ``model.safetensors``.
+
+    Raises TidegateError where the file is torn, changed in any byte, of another version, or of another model.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            _check_metadata(path, metadata)
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+            kinds = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+            _check_kinds(kinds, model, vocabulary_size, str(path))
+            tensors = {name: file.get_tensor(name) for name in kinds}
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise TidegateError(f"{path} is no whole safetensors file ({error}): {RESTORE}.") from error
+    if weights_digest(tensors, metadata) != metadata["weights_digest"] or not _padded_with_spaces(path):
+        raise TidegateError(f"{path} was changed after it was written (its digest does not fit its content): {RESTORE}.")
+    check_tensors(tensors, model, vocabulary_size, str(path))
+    return tensors, metadata
+
+
+def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    found = metadata.get("format"), metadata.get("format_version")
+    if found != (FORMAT, str(FORMAT_VERSION)):
+        raise TidegateError(
+            f"{path} is of format {found[0]!r}, version {found[1]!r}, but {FORMAT!r}, version {FORMAT_VERSION}, was wanted: "
+            f"use the version of Tidegate that wrote it, or {RESTORE}."
+        )
+    if set(metadata) != set(METADATA):
+        raise TidegateError(
+            f"{path} has the metadata {', '.join(sorted(metadata))}, but {', '.join(METADATA)} were wanted: {RESTORE}."
+        )
+
+
+def _padded_with_spaces(path: Path) -> bool:
+    """Whether the header ends as it was written: JSON readers skip any white space there, so a change would hide."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return file.read(size).rstrip(b" ").endswith(b"}")

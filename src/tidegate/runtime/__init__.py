@@ -1,0 +1,1 @@
+"""The running half: a model folder stepped, sampled and streamed in NumPy, without PyTorch."""

@@ -1,0 +1,161 @@
+"""A language model that runs: the theory's cells over a model folder's weights, in float32 NumPy.
+
+    v = embedding[id], through embedding_projection where E ≠ H
+    x = x + cell(rms_norm(x)) for each block, then the final rms_norm       (residual)
+    x = cell(x) for each block                                              (plain)
+    logits = W x + output.bias, where W is output.weight, or, tied, embedding.weight (after output_projection where E ≠ H)
+
+The same computation as `tidegate.models.language_model`. A state is an argument and a result, kept nowhere, so one model
+serves any number of texts and threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegate.config import ModelConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.model_folder import ModelFolder
+from tidegate.folder.tensors import Tensors, check_tensors
+from tidegate.runtime.sampling import Sampling
+from tidegate.runtime.stream import stream
+from tidegate.text.tokenizer import Tokenizer
+from tidegate.theory.cells import cell_named, zero_state
+from tidegate.theory.layout import from_stacked
+from tidegate.theory.normalization import rms_norm
+
+State = tuple[Any, ...]
+"""One `HiddenState` or `LSTMState` a layer, arrays ``(1, H)`` float32."""
+Array = NDArray[np.float32]
+
+
+class Layer(NamedTuple):
+    """One block's weights: the cell's `Parameters`, and the norm's weight ``(H,)`` or None in the plain form."""
+
+    parameters: Any
+    norm: Array | None
+
+
+def load(path: str | Path) -> Model:
+    """Load a model folder."""
+    return Model.load(path)
+
+
+@final
+class Model:
+    """A model and its tokenizer, ready to step.
+
+    >>> model = tidegate.load("runs/shakespeare")           # doctest: +SKIP
+    >>> print(model.generate("ROMEO:", max_tokens=200))     # doctest: +SKIP
+    """
+
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, tensors: Tensors) -> None:
+        """Take the weights by the model folder's names and shapes; they are used where they lie, not copied."""
+        check_tensors(tensors, config, tokenizer.vocabulary_size, "The model")
+        self.config = config
+        self.tokenizer = tokenizer
+        self._embedding = tensors["embedding.weight"]
+        self._embedding_projection = tensors.get("embedding_projection.weight")
+        self._layers = tuple(_layer(tensors, config, i) for i in range(config.layers))
+        self._final_norm = tensors.get("final_norm.weight")
+        self._output_projection = tensors.get("output_projection.weight")
+        self._output = self._embedding if config.tied else tensors["output.weight"]
+        self._output_bias = tensors["output.bias"]
+        self._step_cell = cell_named(config.cell).step
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """Read a model folder; a TidegateError says what is wrong with one."""
+        folder = ModelFolder.read(path)
+        return cls(folder.model, folder.tokenizer, folder.tensors)
+
+    def initial_state(self) -> State:
+        """Return the state in which every document starts: zeros."""
+        c = self.config
+        return tuple(zero_state(c.cell, 1, c.hidden_size, np.float32) for _ in range(c.layers))
+
+    def step(self, token_id: int, state: State) -> tuple[Array, State]:
+        """Read one token: return the logits ``(V,)`` float32 of the next one, and the state after it."""
+        return self.read((token_id,), state)
+
+    def read(self, ids: Sequence[int] | NDArray[np.integer], state: State) -> tuple[Array, State]:
+        """Read tokens one after another: return the logits ``(V,)`` after the last one, and the state after it.
+
+        Of a text of any length only the state is kept. Raises TidegateError where there is no token to read, or an id
+        outside 0 … V - 1.
+        """
+        if len(ids) == 0:
+            raise TidegateError("No token was given to read, but logits need one: begin with the tokenizer's document_id.")
+        with np.errstate(over="ignore", invalid="ignore"):  # logits that are not finite are refused where one is drawn
+            for token_id in ids:
+                x, state = self._advance(int(token_id), state)
+            return self._logits(x), state
+
+    def _advance(self, token_id: int, state: State) -> tuple[Array, State]:
+        """Return the last block's output ``(1, H)`` and the state after one token."""
+        if not 0 <= token_id < len(self._embedding):
+            raise TidegateError(f"The token id is {token_id}, but this model has ids from 0 to {len(self._embedding) - 1}.")
+        x = self._embedding[token_id][None]
+        if self._embedding_projection is not None:
+            x = x @ self._embedding_projection.T
+        after = []
+        for layer, before in zip(self._layers, state, strict=True):
+            new = self._step_cell(x if layer.norm is None else rms_norm(x, layer.norm), before, layer.parameters)
+            x = new.h if layer.norm is None else x + new.h
+            after.append(new)
+        return x, tuple(after)
+
+    def _logits(self, x: Array) -> Array:
+        if self._final_norm is not None:
+            x = rms_norm(x, self._final_norm)
+        if self._output_projection is not None:
+            x = x @ self._output_projection.T
+        return (x @ self._output.T)[0] + self._output_bias
+
+    def stream(
+        self,
+        prompt: str | Iterable[str] = "",
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = 500,
+        stop: Sequence[str] = (),
+        sample: int = 0,
+        end_at_document: bool = True,
+    ) -> Iterator[str]:
+        """Go on from a prompt; yields text piece by piece. See `tidegate.runtime.stream.stream`."""
+        return stream(
+            self,
+            prompt,
+            sampling=sampling or Sampling(),
+            max_tokens=max_tokens,
+            stop=stop,
+            sample=sample,
+            end_at_document=end_at_document,
+        )
+
+    def generate(
+        self,
+        prompt: str | Iterable[str] = "",
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = 500,
+        stop: Sequence[str] = (),
+        sample: int = 0,
+        end_at_document: bool = True,
+    ) -> str:
+        """Return the pieces of `stream`, joined: the text that follows the prompt, without the prompt."""
+        pieces = self.stream(
+            prompt, sampling=sampling, max_tokens=max_tokens, stop=stop, sample=sample, end_at_document=end_at_document
+        )
+        return "".join(pieces)
+
+
+def _layer(tensors: Tensors, config: ModelConfig, i: int) -> Layer:
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    stacked = (np.ascontiguousarray(tensors[f"blocks.{i}.cell.{name}"]) for name in names)
+    return Layer(from_stacked(config.cell, *stacked), tensors.get(f"blocks.{i}.norm.weight"))
