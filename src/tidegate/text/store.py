@@ -1,0 +1,184 @@
+"""The token store: the ids of a text on disk, in shards that are memory-mapped and never read whole.
+
+A document is written as the document token and then the tokens of its text. docs/formats.md describes the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegate.errors import TidegateError
+from tidegate.text.corpus import Piece
+from tidegate.text.tokenizers.base import Tokenizer
+
+FORMAT = "tidegate-store"
+FORMAT_VERSION = 1
+SHARD_TOKENS = 2**28
+"""Most tokens of one shard: half a gigabyte of uint16, one gigabyte of uint32."""
+_META, _STARTS = "meta.json", "document_starts.bin"
+_META_BYTES = 2**20
+_COUNTS = ("token_count", "document_count", "byte_count", "character_count", "unknown_count", "shard_tokens")
+
+
+class TokenStore:
+    """Ids on disk, read as if they were one array. `len(store)` is the number of tokens."""
+
+    document_starts: NDArray[np.int64]
+    """(documents,) the positions of the document tokens, ascending"""
+    byte_count: int
+    """UTF-8 bytes of the normalised text that the ids stand for"""
+    character_count: int
+    """code points of that text"""
+    unknown_count: int
+    """how many of the ids are the unknown token"""
+    tokenizer_digest: str
+    """the digest of the tokenizer that made the ids"""
+
+    def __init__(self, folder: Path, tokenizer_digest: str) -> None:
+        """Open the store of a folder; a TidegateError if it is damaged, of another version, or of another tokenizer."""
+        meta = _read_meta(folder)
+        if meta["tokenizer_digest"] != tokenizer_digest:
+            raise TidegateError(
+                f"The token store {folder} was made by the tokenizer {meta['tokenizer_digest'][:12]}…, "
+                f"but {tokenizer_digest[:12]}… is wanted: prepare the text again with this tokenizer."
+            )
+        self.tokenizer_digest = tokenizer_digest
+        self.byte_count, self.character_count = meta["byte_count"], meta["character_count"]
+        self.unknown_count = meta["unknown_count"]
+        self._tokens, self._shard_tokens = meta["token_count"], meta["shard_tokens"]
+        sizes = [min(self._shard_tokens, self._tokens - start) for start in range(0, self._tokens, self._shard_tokens)]
+        self._shards = [_map(_shard(folder, i), np.dtype(meta["dtype"]), size) for i, size in enumerate(sizes)]
+        self.document_starts = _map(folder / _STARTS, np.dtype("<i8"), meta["document_count"])
+
+    def __len__(self) -> int:
+        return self._tokens
+
+    def read(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the ids from `start` up to `stop`, (stop - start,) int64; outside the store it is an IndexError."""
+        if not 0 <= start <= stop <= self._tokens:
+            raise IndexError(f"tokens {start} to {stop} of a store of {self._tokens}")
+        ids = np.empty(stop - start, np.int64)
+        done = 0
+        while done < len(ids):
+            shard, offset = divmod(start + done, self._shard_tokens)
+            part = self._shards[shard][offset : offset + len(ids) - done]
+            ids[done : done + len(part)] = part
+            done += len(part)
+        return ids
+
+
+class StoreWriter:
+    """Writes a store into a new folder, piece by piece; only `finish` makes it one that can be opened.
+
+    Used as a context manager, which closes its files whatever happens.
+    """
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer, shard_tokens: int = SHARD_TOKENS) -> None:
+        self._folder, self._tokenizer = folder, tokenizer
+        self._dtype = np.dtype("<u2" if tokenizer.vocabulary_size <= 2**16 else "<u4")
+        self._document = np.array([tokenizer.document_id], self._dtype)
+        self._counts = dict.fromkeys(_COUNTS, 0) | {"shard_tokens": shard_tokens}
+        folder.mkdir()
+        self._starts: BinaryIO = open(folder / _STARTS, "wb")  # noqa: SIM115  (closed on exit)
+        self._shard: BinaryIO | None = None
+
+    def write(self, piece: Piece) -> None:
+        """Append a piece, after a document token where it starts a document."""
+        ids = self._tokenizer.encode(piece.text)
+        counts = self._counts
+        if piece.starts_document:
+            self._starts.write(np.array([counts["token_count"]], "<i8").tobytes())
+            counts["document_count"] += 1
+            self._append(self._document)
+        self._append(ids.astype(self._dtype))
+        counts["byte_count"] += len(piece.text.encode("utf-8"))
+        counts["character_count"] += len(piece.text)
+        if self._tokenizer.unknown_id is not None:
+            counts["unknown_count"] += int(np.count_nonzero(ids == self._tokenizer.unknown_id))
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in (self._starts, self._shard):
+            if file is not None:
+                file.close()
+
+    def finish(self) -> None:
+        """Sync all to the disk, the counts last."""
+        for file in (self._starts, self._shard):
+            if file is not None:
+                _sync(file)
+        meta = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "dtype": self._dtype.name,
+            "tokenizer_digest": self._tokenizer.digest,
+            **self._counts,
+        }
+        with open(self._folder / _META, "wb") as file:
+            file.write(json.dumps(meta, indent=1).encode())
+            _sync(file)
+
+    def _append(self, ids: NDArray[Any]) -> None:
+        """Append ids to the last shard, and begin others as each is full."""
+        limit = self._counts["shard_tokens"]
+        while len(ids):
+            number, filled = divmod(self._counts["token_count"], limit)
+            if filled == 0:
+                if self._shard is not None:
+                    _sync(self._shard)
+                self._shard = open(_shard(self._folder, number), "wb")  # noqa: SIM115  (closed when full, or on exit)
+            assert self._shard is not None
+            part = ids[: limit - filled]
+            self._shard.write(part.tobytes())
+            self._counts["token_count"] += len(part)
+            ids = ids[len(part) :]
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"ids-{number:05d}.bin"
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+
+
+def _map(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Map a file that must hold exactly `count` numbers."""
+    found = path.stat().st_size if path.is_file() else None
+    wanted = count * dtype.itemsize
+    if found != wanted:
+        what = "is missing" if found is None else f"has {found} bytes"
+        raise TidegateError(f"The token store is damaged: {path} {what}, {wanted} are wanted. Delete its folder.")
+    if count == 0:
+        return np.empty(0, dtype)
+    return np.asarray(np.memmap(path, dtype, "r"))
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    """Return the checked meta.json."""
+    path = folder / _META
+    try:
+        with open(path, "rb") as file:
+            meta = json.loads(file.read(_META_BYTES))
+    except (OSError, ValueError, RecursionError):
+        raise TidegateError(f"{folder} is no token store: its {_META} cannot be read. Delete it.") from None
+    if not isinstance(meta, dict) or (meta.get("format"), meta.get("format_version")) != (FORMAT, FORMAT_VERSION):
+        found = f"version {meta.get('format_version')!r}" if isinstance(meta, dict) else "no store"
+        raise TidegateError(
+            f"The token store {folder} has {found}, {FORMAT_VERSION} is wanted: prepare the text again."
+        )
+    counts = [meta.get(name) for name in _COUNTS]
+    right = all(type(count) is int and count >= 0 for count in counts) and meta["shard_tokens"] > 0
+    if not right or meta.get("dtype") not in ("uint16", "uint32") or not isinstance(meta.get("tokenizer_digest"), str):
+        raise TidegateError(f"The token store is damaged: {path} has a wrong field. Delete its folder.")
+    return meta

@@ -1,0 +1,1 @@
+"""The kinds of tokenizer, one a file; `tidegate.text.tokenizer` chooses among them."""
