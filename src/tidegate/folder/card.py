@@ -61,9 +61,9 @@ def render_card(card: Card, folder: str) -> str:
 def _summary(card: Card) -> str:
     m = card.model
     return (
-        f"A recurrent language model of {card.parameters:,} parameters ({m.layers} × {m.hidden_size} {m.cell}, {m.block} "
-        "blocks), trained from scratch by Tidegate. It predicts each next token of a "
-        "text from all tokens before it; it knows nothing but the text below and states no facts."
+        f"A recurrent language model of {card.parameters:,} parameters ({m.layers} × {m.hidden_size} {m.cell}, "
+        f"{m.block} blocks), trained from scratch by Tidegate. It predicts each next token of a text from all tokens "
+        "before it; it knows nothing but the text below and states no facts."
     )
 
 

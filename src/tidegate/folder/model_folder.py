@@ -84,7 +84,7 @@ def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer) -> 
 
 
 def write_weights(path: str | Path, tensors: Tensors, tokenizer: Tokenizer) -> None:
-    """Write model.safetensors atomically beside the config.json of the same model, whose names and shapes it must have."""
+    """Write model.safetensors atomically beside the config.json of the same model, and with its shapes."""
     path = Path(path)
     model, config = read_config(path)
     _check_fits(path / CONFIG, config["tokenizer_digest"], tokenizer)
@@ -97,7 +97,8 @@ def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     config = _read_json(file, CONFIG_LIMIT)
     if config.get("format") != FORMAT:
         raise TidegateError(
-            f"{file} is of format {config.get('format')!r}, but {FORMAT!r} was wanted: give a folder that tidegate train made."
+            f"{file} is of format {config.get('format')!r}, but {FORMAT!r} was wanted: "
+            "give a folder that tidegate train made."
         )
     config = _migrated(file, config)
     for name in config:
@@ -129,7 +130,9 @@ def _model_config(values: dict[str, Any], where: str) -> ModelConfig:
     for field in fields(ModelConfig):
         value = values.get(field.name, field.default)
         if type(value) not in allowed.get(str(field.type), (str,)):
-            raise TidegateError(f"{where}: {field.name} is {json.dumps(value)[:80]}, but {field.type} was wanted: {RESTORE}.")
+            raise TidegateError(
+                f"{where}: {field.name} is {json.dumps(value)[:80]}, but {field.type} was wanted: {RESTORE}."
+            )
     try:
         return from_dict(ModelConfig, values, where)
     except TidegateError as error:
@@ -146,11 +149,14 @@ def _check_is_model_folder(path: Path) -> None:
     if not path.exists():
         raise TidegateError(f"There is no folder {path}: give a model folder, which holds {wanted}.")
     if not path.is_dir():
-        raise TidegateError(f"{path} is a file, but a model folder was wanted, which holds {wanted}; perhaps {path.parent}?")
+        raise TidegateError(
+            f"{path} is a file, but a model folder was wanted, which holds {wanted}; perhaps {path.parent}?"
+        )
     missing = [name for name in (CONFIG, TOKENIZER) if not (path / name).is_file()]
     if missing:
         raise TidegateError(
-            f"{path} is no model folder: it lacks {' and '.join(missing)}; one holds {wanted}, as tidegate train writes it."
+            f"{path} is no model folder: it lacks {' and '.join(missing)}; "
+            f"one holds {wanted}, as tidegate train writes it."
         )
 
 

@@ -73,14 +73,18 @@ def _check_kinds(
 ) -> None:
     wanted = expected_shapes(model, vocabulary_size)
     for name in sorted(wanted.keys() - found.keys()):
-        raise TidegateError(f"{where} lacks the tensor {name} {wanted[name]} that the model's settings ask for; {RESTORE}.")
+        raise TidegateError(
+            f"{where} lacks the tensor {name} {wanted[name]} that the model's settings ask for; {RESTORE}."
+        )
     for name in sorted(found.keys() - wanted.keys()):
         raise TidegateError(
-            f"{where} holds the tensor {name} {found[name][0]}, which a model of these settings does not have; {RESTORE}."
+            f"{where} holds the tensor {name} {found[name][0]}, which a model of these settings lacks; {RESTORE}."
         )
     for name, (shape, dtype) in found.items():
         if shape != wanted[name]:
-            raise TidegateError(f"{where}: tensor {name} has the shape {shape}, but {wanted[name]} was wanted; {RESTORE}.")
+            raise TidegateError(
+                f"{where}: tensor {name} has the shape {shape}, but {wanted[name]} was wanted; {RESTORE}."
+            )
         if dtype != "F32":
             raise TidegateError(f"{where}: tensor {name} is of dtype {dtype}, but F32 (float32) was wanted; {RESTORE}.")
 
@@ -96,7 +100,9 @@ def weights_digest(tensors: Tensors, metadata: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def write_tensors(path: Path, tensors: Tensors, model: ModelConfig, vocabulary_size: int, tokenizer_digest: str) -> None:
+def write_tensors(
+    path: Path, tensors: Tensors, model: ModelConfig, vocabulary_size: int, tokenizer_digest: str
+) -> None:
     """Write ``model.safetensors`` atomically; what could not be read back is refused before anything is written."""
     check_tensors(tensors, model, vocabulary_size, str(path))
     metadata = {
@@ -110,7 +116,9 @@ def write_tensors(path: Path, tensors: Tensors, model: ModelConfig, vocabulary_s
     write_atomically(path, safetensors.numpy.save(contiguous, metadata))
 
 
-def read_tensors(path: Path, model: ModelConfig, vocabulary_size: int) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
+def read_tensors(
+    path: Path, model: ModelConfig, vocabulary_size: int
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
     """Return tensors and metadata of ``model.safetensors``.
 
     Raises TidegateError where the file is torn, changed in any byte, of another version, or of another model.
@@ -126,7 +134,9 @@ def read_tensors(path: Path, model: ModelConfig, vocabulary_size: int) -> tuple[
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise TidegateError(f"{path} is no whole safetensors file ({error}): {RESTORE}.") from error
     if weights_digest(tensors, metadata) != metadata["weights_digest"] or not _padded_with_spaces(path):
-        raise TidegateError(f"{path} was changed after it was written (its digest does not fit its content): {RESTORE}.")
+        raise TidegateError(
+            f"{path} was changed after it was written (its digest does not fit its content): {RESTORE}."
+        )
     check_tensors(tensors, model, vocabulary_size, str(path))
     return tensors, metadata
 
@@ -135,8 +145,8 @@ def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
     found = metadata.get("format"), metadata.get("format_version")
     if found != (FORMAT, str(FORMAT_VERSION)):
         raise TidegateError(
-            f"{path} is of format {found[0]!r}, version {found[1]!r}, but {FORMAT!r}, version {FORMAT_VERSION}, was wanted: "
-            f"use the version of Tidegate that wrote it, or {RESTORE}."
+            f"{path} is of format {found[0]!r}, version {found[1]!r}, but {FORMAT!r}, version {FORMAT_VERSION}, was "
+            f"wanted: use the version of Tidegate that wrote it, or {RESTORE}."
         )
     if set(metadata) != set(METADATA):
         raise TidegateError(

@@ -3,10 +3,11 @@
     v = embedding[id], through embedding_projection where E ≠ H
     x = x + cell(rms_norm(x)) for each block, then the final rms_norm       (residual)
     x = cell(x) for each block                                              (plain)
-    logits = W x + output.bias, where W is output.weight, or, tied, embedding.weight (after output_projection where E ≠ H)
+    logits = W x + output.bias, where W is output.weight, or, tied,
+        embedding.weight, before which output_projection stands where E ≠ H
 
-The same computation as `tidegate.models.language_model`. A state is an argument and a result, kept nowhere, so one model
-serves any number of texts and threads at once.
+The same computation as `tidegate.models.language_model`. A state is an argument and a result, kept nowhere, so one
+model serves any number of texts and threads at once.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ class Model:
         outside 0 … V - 1.
         """
         if len(ids) == 0:
-            raise TidegateError("No token was given to read, but logits need one: begin with the tokenizer's document_id.")
+            raise TidegateError(
+                "No token was given to read, but logits need one: begin with the tokenizer's document_id."
+            )
         with np.errstate(over="ignore", invalid="ignore"):  # logits that are not finite are refused where one is drawn
             for token_id in ids:
                 x, state = self._advance(int(token_id), state)
@@ -99,7 +102,9 @@ class Model:
     def _advance(self, token_id: int, state: State) -> tuple[Array, State]:
         """Return the last block's output ``(1, H)`` and the state after one token."""
         if not 0 <= token_id < len(self._embedding):
-            raise TidegateError(f"The token id is {token_id}, but this model has ids from 0 to {len(self._embedding) - 1}.")
+            raise TidegateError(
+                f"The token id is {token_id}, but this model has ids from 0 to {len(self._embedding) - 1}."
+            )
         x = self._embedding[token_id][None]
         if self._embedding_projection is not None:
             x = x @ self._embedding_projection.T

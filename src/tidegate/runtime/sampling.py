@@ -30,7 +30,7 @@ class Sampling:
     min_p: float = 0.0
     """Draw among tokens that have at least this share of the likeliest one's probability; 0: among all."""
     repetition_penalty: float = 1.0
-    """Above 1, tokens of the last few steps become less likely: positive logits are divided by it, negative multiplied."""
+    """Above 1, recent tokens become less likely: positive logits are divided by it, negative ones multiplied."""
     repetition_window: int = 64
     """How many of the last tokens the repetition penalty looks at."""
     seed: int | None = 0

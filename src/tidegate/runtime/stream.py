@@ -51,13 +51,19 @@ def stream(
 ) -> Iterator[str]:
     """Go on from a prompt, one piece of text after another.
 
-    prompt: a text, or the parts of one that need not fit in memory. max_tokens: None writes without end. stop: strings
-    before the first whole one of which the text ends. sample: which of the samples of one seed. end_at_document: end where the
-    model ends the document, else go on within it. Raises TidegateError for what the tokenizer lacks in the prompt.
+    prompt: a text, or the parts of one that need not fit in memory. max_tokens: None writes without end. stop: the
+    text ends before the first of these strings. sample: which of the samples of one seed. end_at_document: end where
+    the model ends the document, else go on within it. Raises TidegateError for what the vocabulary lacks of the prompt.
     """
     reading = read_prompt(model, prompt, window=sampling.repetition_window)
     return write(
-        model, reading, sampling=sampling, max_tokens=max_tokens, stop=stop, sample=sample, end_at_document=end_at_document
+        model,
+        reading,
+        sampling=sampling,
+        max_tokens=max_tokens,
+        stop=stop,
+        sample=sample,
+        end_at_document=end_at_document,
     )
 
 
@@ -110,7 +116,9 @@ def write(
     """Yield the text that follows a prompt that was read; the arguments are those of `stream`."""
     _check_limits(max_tokens, sample)
     stops = StopStrings([model.tokenizer.normalize(string) for string in stop])
-    return _filtered(_tokens(model, reading, sampling.seeded(), max_tokens, sample, end_at_document), stops, model.tokenizer)
+    return _filtered(
+        _tokens(model, reading, sampling.seeded(), max_tokens, sample, end_at_document), stops, model.tokenizer
+    )
 
 
 def _check_limits(max_tokens: int | None, sample: int) -> None:
