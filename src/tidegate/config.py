@@ -27,7 +27,9 @@ def _one_of(settings: object, name: str, choices: Any) -> None:
     value = getattr(settings, name)
     known = get_args(choices)
     if value not in known:
-        raise TidegateError(f"{name} is {value!r}, but it must be one of {', '.join(known)}{nearest(str(value), known)}.")
+        raise TidegateError(
+            f"{name} is {value!r}, but it must be one of {', '.join(known)}{nearest(str(value), known)}."
+        )
 
 
 def from_dict(kind: type, values: dict[str, Any], where: str) -> Any:
@@ -35,7 +37,9 @@ def from_dict(kind: type, values: dict[str, Any], where: str) -> Any:
     known = [field.name for field in fields(kind)]
     for name in values:
         if name not in known:
-            raise TidegateError(f"{where} has the unknown field {name!r}{nearest(name, known)}; known: {', '.join(known)}.")
+            raise TidegateError(
+                f"{where} has the unknown field {name!r}{nearest(name, known)}; known: {', '.join(known)}."
+            )
     return kind(**values)
 
 
@@ -70,3 +74,137 @@ class ModelConfig:
     def E(self) -> int:
         """Size of a token's vector."""
         return self.hidden_size if self.embedding_size is None else self.embedding_size
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The text to learn from, and how it is cut into tokens."""
+
+    data: tuple[str, ...] = ()
+    """Files (.txt, .md, .jsonl), folders or globs; none: the embedded corpus."""
+    corpus: CorpusName = "shakespeare"
+    """The embedded corpus that is used where no data is given: shakespeare or tang-poems."""
+    tokenizer: TokenizerKind = "characters"
+    """What a token is: bytes, characters, words or bpe (byte pairs, which suits large texts)."""
+    vocabulary: int | None = None
+    """Largest number of tokens for words and bpe; by default 20000 and 4096."""
+    validation: float = 0.1
+    """Share of the text, its end, that is kept for validation; 0 for none."""
+    validation_data: str | None = None
+    """A file, folder or glob to validate on instead."""
+
+    def __post_init__(self) -> None:
+        _one_of(self, "corpus", CorpusName)
+        _one_of(self, "tokenizer", TokenizerKind)
+        _within(self, "vocabulary", 2, 1_000_000)
+        _within(self, "validation", 0, 0.9)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the model learns. One horizon is given: epochs, steps, tokens or minutes."""
+
+    lanes: int = 16
+    """Texts read side by side, B."""
+    window: int = 64
+    """Steps of truncated BPTT, T: the state is carried from one window to the next, the gradient is not."""
+    learning_rate: float = 3e-3
+    """Highest learning rate."""
+    warmup: int = 50
+    """Steps over which the rate rises from nothing."""
+    final_rate: float = 0.02
+    """Share of the learning rate at which the cosine ends."""
+    weight_decay: float = 0.01
+    """AdamW's decay, on matrices alone."""
+    beta1: float = 0.9
+    """AdamW's decay of the mean gradient."""
+    beta2: float = 0.99
+    """AdamW's decay of the mean squared gradient."""
+    clip: float = 1.0
+    """Largest norm of the whole gradient."""
+    epochs: float | None = None
+    """Horizon: passes over the training text; 5 where no horizon is given."""
+    steps: int | None = None
+    """Horizon: steps of the optimizer."""
+    tokens: int | None = None
+    """Horizon: tokens read."""
+    minutes: float | None = None
+    """Horizon: minutes by the clock, evaluations included; the schedule ends where the time ends."""
+    evaluations: int = 10
+    """Evaluations on the validation text, evenly over the horizon, the last at its end; each shows a sample."""
+    patience: int = 4
+    """Stop after so many evaluations without a new best; 0: never."""
+    seed: int = 0
+    """Seed of the start values, of dropout and of the samples."""
+    threads: int | None = None
+    """CPU threads; by default one a core."""
+    log_every: int = 10
+    """Steps between two lines of the log."""
+    save_seconds: float = 30.0
+    """Seconds between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        _within(self, "lanes", 1, 65536)
+        _within(self, "window", 1, 65536)
+        _within(self, "learning_rate", 1e-9, 100)
+        _within(self, "warmup", 0, 10**9)
+        _within(self, "final_rate", 0, 1)
+        _within(self, "weight_decay", 0, 100)
+        _within(self, "beta1", 0, 0.99999)
+        _within(self, "beta2", 0, 0.9999999)
+        _within(self, "clip", 1e-6, 1e9)
+        _within(self, "epochs", 1e-6, 1e6)
+        _within(self, "steps", 1, 10**12)
+        _within(self, "tokens", 1, 10**15)
+        _within(self, "minutes", 1e-3, 1e6)
+        _within(self, "evaluations", 1, 100_000)
+        _within(self, "patience", 0, 100_000)
+        _within(self, "seed", 0, 2**62)
+        _within(self, "threads", 1, 4096)
+        _within(self, "log_every", 1, 10**9)
+        _within(self, "save_seconds", 0, 10**9)
+        given = [name for name in HORIZONS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise TidegateError(
+                f"Found {len(given)} horizons ({', '.join(given)}), but a run has one: give only one of them."
+            )
+
+
+HORIZONS = ("epochs", "steps", "tokens", "minutes")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the run is kept."""
+
+    out: str | None = None
+    """Folder for the model; by default a new one under runs/, named after the text."""
+    resume: str | None = None
+    """Folder of a run to go on with, bit for bit as if it had never stopped."""
+    cache: str | None = None
+    """Folder for prepared texts; by default TIDEGATE_CACHE, or tidegate in the user's cache folder."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is measured, and how."""
+
+    model: str = ""
+    """The model's folder."""
+    data: str | None = None
+    """A file, folder or glob to measure on; by default the validation text of the training."""
+    window: int = 256
+    """Tokens that the protocol window… reads from the initial state."""
+    lanes: int = 20
+    """Equal parts that the protocol carried… reads side by side, each with its state carried through; 1 is exact, and slow."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+    threads: int | None = None
+    """CPU threads; by default one a core."""
+    cache: str | None = None
+    """Folder for prepared texts; see tidegate train."""
+
+    def __post_init__(self) -> None:
+        _within(self, "window", 1, 1_000_000)
+        _within(self, "lanes", 1, 65536)
+        _within(self, "threads", 1, 4096)

@@ -1,0 +1,87 @@
+"""``tidegate evaluate``: measure a model on a text, under protocols that stand in the metrics' names."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tidegate.config import DataConfig, EvaluateConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.model_folder import ModelFolder
+from tidegate.models.language_model import LanguageModel
+from tidegate.text.prepare import Prepared
+from tidegate.text.store import TokenStore
+from tidegate.training.measure import LossSum, Protocol, measure
+from tidegate.training.record import read_record
+from tidegate.training.run import RunFolder
+from tidegate.training.waiting import prepare_text, waiting
+
+
+def evaluate(config: EvaluateConfig) -> int:
+    """Measure and print; returns the exit code."""
+    console = Console(file=sys.stderr if config.json else sys.stdout, highlight=False)
+    folder = ModelFolder.read(Path(config.model))
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    store, what = _text(config, folder, console)
+    model = LanguageModel(folder.model, folder.tokenizer.vocabulary_size)
+    model.load_tensors(folder.tensors)
+    results: dict[str, LossSum] = {}
+    for protocol in (Protocol(lanes=config.lanes), Protocol(window=config.window)):
+        with waiting(console, f"measuring, {protocol.name}") as progress:
+            results[protocol.name] = measure(model, store, folder.tokenizer, protocol, progress)
+    if config.json:
+        found = {
+            f"{name}/{figure}": value for name, loss in results.items() for figure, value in loss.figures().items()
+        }
+        print(
+            json.dumps(
+                {"text": what, "tokens": len(store) - 1, "unknown": store.unknown_count, **found}, ensure_ascii=False
+            )
+        )
+    else:
+        _print_table(console, what, store, results)
+    return 0
+
+
+def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tuple[TokenStore, str]:
+    """Return the tokens to measure on, and what they are."""
+    if config.data is not None:
+        data = DataConfig(data=(config.data,), validation=0)
+        return prepare_text(data, config.cache, console, folder.tokenizer).train, config.data
+    run = RunFolder(folder.path)
+    if not run.record.exists():
+        raise TidegateError(f"{folder.path} does not say what it was trained on: name a text with --data.")
+    record = read_record(run.record)
+    prepared: Prepared = prepare_text(record.data, config.cache, console, folder.tokenizer)
+    if prepared.digest != record.data_digest:
+        raise TidegateError(f"The text that {folder.path} was trained on has changed since: name one with --data.")
+    if prepared.validation is None:
+        raise TidegateError(f"{folder.path} was trained without a validation text: name a text with --data.")
+    return prepared.validation, "the validation text of the training"
+
+
+def _print_table(console: Console, what: str, store: TokenStore, results: dict[str, LossSum]) -> None:
+    console.print(
+        Text(
+            f"{what}: {len(store) - 1:,} tokens predicted, {store.byte_count:,} bytes, {store.character_count:,} characters"
+        )
+    )
+    if store.unknown_count:
+        share = store.unknown_count / len(store)
+        console.print(
+            Text(
+                f"{store.unknown_count:,} tokens ({share:.2%}) are unknown to the vocabulary and were predicted as such.",
+                "yellow",
+            )
+        )
+    table = Table("protocol", "nats a token", "perplexity", "bits a byte", "bits a character")
+    for name, loss in results.items():
+        table.add_row(name, *(f"{value:.4f}" for value in loss.figures().values()))
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Layers: the recurrent cells as PyTorch modules, their regularizers and the loss."""

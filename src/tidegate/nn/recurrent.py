@@ -1,0 +1,50 @@
+"""One recurrent layer as a module: its parameters, their start values, and the call into the seam."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tidegate.config import Cell
+from tidegate.nn.sequence import CellWeights, LayerState, run_cell
+from tidegate.theory.layout import GATES
+
+
+class Recurrent(nn.Module):
+    """A layer of one cell kind over time-major sequences; parameters named and stacked as in `torch.nn.LSTM`.
+
+    Start values: each gate's W_hh orthogonal (Saxe et al. 2014, arXiv 1312.6120), so that the state keeps its norm;
+    W_ih uniform in ±1/√H; biases zero, but the LSTM's forget gate 1 (Jozefowicz et al. 2015), so that it starts by
+    remembering.
+    """
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell, self.hidden_size = cell, hidden_size
+        rows = len(GATES[cell]) * hidden_size
+        self.weight_ih_l0 = nn.Parameter(torch.empty(rows, input_size))
+        self.weight_hh_l0 = nn.Parameter(torch.empty(rows, hidden_size))
+        self.bias_ih_l0 = nn.Parameter(torch.empty(rows))
+        self.bias_hh_l0 = nn.Parameter(torch.empty(rows))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new start values from PyTorch's global generator."""
+        H, gates = self.hidden_size, GATES[self.cell]
+        nn.init.uniform_(self.weight_ih_l0, -1 / math.sqrt(H), 1 / math.sqrt(H))
+        nn.init.orthogonal_(self.weight_hh_l0)
+        nn.init.zeros_(self.bias_ih_l0)
+        nn.init.zeros_(self.bias_hh_l0)
+        if self.cell == "lstm":
+            f = gates.index("f")
+            with torch.no_grad():
+                self.bias_ih_l0[f * H : (f + 1) * H] = 1.0
+
+    def forward(
+        self, x: Tensor, state: LayerState | None = None, fresh: Tensor | None = None
+    ) -> tuple[Tensor, LayerState]:
+        """Map x ``(T, B, I)`` to h ``(T, B, H)`` and the last state; see `run_cell`."""
+        weights = CellWeights(self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
+        return run_cell(self.cell, x, state, weights, fresh)

@@ -1,0 +1,225 @@
+"""``tidegate train``: from raw text to a model folder."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from tidegate.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.card import write_card
+from tidegate.folder.model_folder import write_config
+from tidegate.models.language_model import LanguageModel
+from tidegate.text.prepare import Prepared
+from tidegate.training import checkpoint
+from tidegate.training.batches import Feed
+from tidegate.training.events import Events, JsonlLog, TensorBoardLog
+from tidegate.training.loop import Loop
+from tidegate.training.measure import CARRIED, WINDOW256, LossSum, measure
+from tidegate.training.record import (
+    RunRecord,
+    absolute,
+    announce_differences,
+    read_record,
+    settle,
+    surroundings,
+    write_record,
+)
+from tidegate.training.report import card_of
+from tidegate.training.run import RunFolder, RunOutside, interruptible
+from tidegate.training.schedule import Horizon
+from tidegate.training.state import TrainState, new_state, restore
+from tidegate.training.view import TerminalView
+from tidegate.training.waiting import prepare_text, waiting
+
+CARRY_ON = 130
+"""exit code of a run that was interrupted"""
+
+
+def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: RunConfig) -> int:
+    """Train a model into a folder; returns the exit code."""
+    console = Console(stderr=False, highlight=False)
+    recorded = None
+    if run.resume is not None:
+        folder = RunFolder(Path(run.resume))
+        recorded = read_record(folder.record)
+        data = data if data.data else settle(data, recorded.data, DataConfig)
+        model = settle(model, recorded.model, ModelConfig)
+        training = settle(training, recorded.training, TrainingConfig)
+    data = absolute(data)
+    set_up_torch(training.threads)
+    prepared = prepare_text(data, run.cache, console)
+    if recorded is None:
+        folder = RunFolder(_new_folder(run.out, data))
+    record = RunRecord(
+        data,
+        model,
+        training,
+        prepared.digest,
+        prepared.tokenizer.digest,
+        surroundings(),
+        shlex.join(["tidegate", *sys.argv[1:]]),
+    )
+    if recorded is not None:
+        _check_same(recorded, record, folder)
+    folder.training.mkdir(parents=True, exist_ok=True)
+    with folder.locked():
+        if recorded is None and folder.record.exists():  # another process was faster
+            raise TidegateError(
+                f"{folder.path} holds a run already: resume it (--resume {folder.path}) or choose another --out."
+            )
+        return Training(folder, record, recorded, prepared, console).run()
+
+
+def set_up_torch(threads: int | None) -> None:
+    """Set PyTorch's threads, and have denormal numbers count as zero: a gate that closes leaves many of them, and each
+    costs a processor a hundred times an ordinary number."""
+    torch.set_flush_denormal(True)
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _new_folder(out: str | None, data: DataConfig) -> Path:
+    """Return the folder of a new run; one that is given must be empty or not there yet."""
+    if out is not None:
+        path = Path(out)
+        if path.is_file():
+            raise TidegateError(f"--out {out} is a file, but a folder was wanted: choose another name.")
+        if path.is_dir() and any(path.iterdir()):
+            raise TidegateError(
+                f"--out {out} is not empty: go on with a run in it by --resume {out}, or choose another name."
+            )
+        return path
+    name = Path(data.data[0]).stem if data.data else data.corpus
+    number, path = 1, Path("runs") / (name or "text")
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{name}-{number}"
+    return path
+
+
+def _check_same(recorded: RunRecord, now: RunRecord, folder: RunFolder) -> None:
+    """A run goes on with the text that it began with, wherever that now lies."""
+    if recorded.data_digest != now.data_digest or recorded.tokenizer_digest != now.tokenizer_digest:
+        raise TidegateError(
+            f"The run {folder.path} was trained on another text (digest {recorded.data_digest[:12]}, now "
+            f"{now.data_digest[:12]}): give back the text as it was, or start a new run with the new one."
+        )
+
+
+@dataclass
+class Training:
+    """One run, from its folder's first file to its last figure."""
+
+    folder: RunFolder
+    record: RunRecord
+    recorded: RunRecord | None
+    """as it was when the run began; None for a new run"""
+    prepared: Prepared
+    console: Console
+
+    def run(self) -> int:
+        """Train, measure, write the card."""
+        config, tokenizer = self.record.training, self.prepared.tokenizer
+        torch.manual_seed(config.seed)
+        model = LanguageModel(self.record.model, tokenizer.vocabulary_size)
+        feed = Feed(self.prepared.train, tokenizer.document_id, config.lanes, config.window, config.seed)
+        state = new_state(model, config, feed.lanes)
+        resumed_at = self._begin(state)
+        self._announce(model, feed, resumed_at, state)
+        if state.progress.finished:
+            self._say(f"{self.folder.path} is finished: nothing is left to do.")
+            return 0
+        horizon = Horizon.of(config, feed.windows, feed.lanes * feed.window)
+        outside = RunOutside(self.folder, self.prepared, self._title(), self._write_card)
+        view = TerminalView(self.console)
+        events = Events(
+            [JsonlLog(self.folder.log, resumed_at), TensorBoardLog(self.folder.tensorboard, resumed_at), view]
+        )
+        try:
+            with interruptible() as interrupted:
+                finished = Loop(state, feed, horizon, config, events, outside, interrupted).run()
+            view.close()
+            if finished:
+                self._finish(state, outside, events)
+        finally:
+            events.close()
+        if not finished:
+            self._say(
+                f"Stopped at step {state.progress.step}; all is kept. Go on with:\n  tidegate train --resume {self.folder.path}"
+            )
+        return 0 if finished else CARRY_ON
+
+    def _begin(self, state: TrainState) -> int | None:
+        """Write a new run's first files, or put back the state of a resumed one; returns the step that it goes on from."""
+        if self.recorded is None:
+            write_config(self.folder.path, self.record.model, self.prepared.tokenizer)
+            write_record(self.folder.record, self.record)
+            return None
+        if not self.folder.checkpoint.exists():  # killed before its first checkpoint: it begins again, the same
+            return 0
+        captured = checkpoint.load(self.folder.checkpoint, state)
+        restore(state, captured)
+        return state.progress.step
+
+    def _announce(self, model: LanguageModel, feed: Feed, resumed_at: int | None, state: TrainState) -> None:
+        c, parameters = model.config, sum(p.numel() for p in model.parameters())
+        self._say(
+            f"Kernels: PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+        )
+        self._say(
+            f"Model: {c.layers}×{c.hidden_size} {c.cell}, {parameters:,} parameters, {self.prepared.tokenizer.vocabulary_size:,} "
+            f"{self.prepared.tokenizer.kind} tokens"
+        )
+        self._say(
+            f"Text: {len(self.prepared.train):,} tokens to learn from, read in {feed.lanes} lanes, {feed.windows:,} steps an epoch"
+        )
+        if feed.lanes < self.record.training.lanes:
+            self._say(f"The text is short: {feed.lanes} lanes instead of {self.record.training.lanes}.")
+        if resumed_at is None:
+            self._say(f"Folder: {self.folder.path}   (Ctrl-C keeps all and stops)")
+        else:
+            self._say(f"Resuming {self.folder.path} at step {state.progress.step}.")
+            for sentence in announce_differences(
+                self.recorded.surroundings if self.recorded else {}, self.record.surroundings
+            ):
+                self._say(sentence)
+
+    def _finish(self, state: TrainState, outside: RunOutside, events: Events) -> None:
+        """Measure the best weights under both protocols; write folder, card and curves for the last time."""
+        state.model.load_tensors({name: t.numpy() for name, t in state.best.items()})
+        results: dict[str, LossSum] = {}
+        if self.prepared.validation is not None:
+            for protocol in (CARRIED, WINDOW256):
+                with waiting(self.console, f"measuring, {protocol.name}") as progress:
+                    results[protocol.name] = measure(
+                        state.model, self.prepared.validation, self.prepared.tokenizer, protocol, progress
+                    )
+        outside.results = results
+        outside.keep(state)
+        figures = {
+            f"{name}/{figure}": value for name, loss in results.items() for figure, value in loss.figures().items()
+        }
+        events.tell("end", state.progress.step, **figures)
+        for name, loss in results.items():
+            self._say(f"Validation, {name}: {loss.nats_a_token:.4f} nats a token, {loss.bits_a_byte:.4f} bits a byte")
+        unknown = self.prepared.validation.unknown_count if self.prepared.validation is not None else 0
+        if unknown:
+            self._say(f"The validation text has {unknown:,} tokens that the vocabulary lacks.")
+        self._say(f"Done: {self.folder.path}   Have it write:  tidegate generate {self.folder.path}")
+
+    def _write_card(self, state: TrainState, outside: RunOutside) -> None:
+        write_card(self.folder.path, card_of(self.record, self.prepared, state, outside.results, outside.sample))
+
+    def _title(self) -> str:
+        c = self.record.model
+        return f"{self.folder.path.name}: {c.layers}×{c.hidden_size} {c.cell}"
+
+    def _say(self, sentence: str) -> None:
+        self.console.print(Text(sentence), soft_wrap=True)

@@ -1,0 +1,92 @@
+"""The checkpoint: a captured TrainState in one safetensors file, replaced in one motion. No pickle.
+
+The file holds the weights, AdamW's moments, the carried state, the best weights, and, as JSON in the header, the step,
+the cursor, the clock, the rate's factor and the best loss. Random numbers need no place of their own: masks are drawn
+from (seed, step, site), the order of the text from (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tidegate.errors import TidegateError
+from tidegate.folder.atomic import write_atomically
+from tidegate.training.state import Capture, Progress, TrainState, capture
+
+FORMAT = "tidegate-checkpoint"
+FORMAT_VERSION = 1
+
+
+def save(path: Path, captured: Capture) -> None:
+    """Write a checkpoint; at every moment the file at `path` is a whole one, the old or the new."""
+    header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "progress": json.dumps(captured.numbers)}
+    tensors = {name: tensor.contiguous() for name, tensor in captured.tensors.items()}
+    write_atomically(path, safetensors.torch.save(tensors, header))
+
+
+def load(path: Path, expected: TrainState) -> Capture:
+    """Read a checkpoint for a run of `expected`'s shape.
+
+    Raises TidegateError where the file is missing, torn, of another version, or of another model.
+    """
+    if not path.is_file():
+        raise TidegateError(
+            f"{path.parent.parent} has no checkpoint to resume from ({path.name} is missing): start a new run."
+        )
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise TidegateError(
+            f"{path} cannot be read as a checkpoint ({error}): restore it from a copy or start a new run."
+        ) from error
+    if header.get("format") != FORMAT or header.get("format_version") != str(FORMAT_VERSION):
+        raise TidegateError(
+            f"{path} is of format {header.get('format')!r} version {header.get('format_version')!r}, but {FORMAT!r} version "
+            f"{FORMAT_VERSION} was wanted: resume it with the version of Tidegate that wrote it."
+        )
+    _check_tensors(path, tensors, expected)
+    return Capture(tensors, _numbers(path, header.get("progress", "")))
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: TrainState) -> None:
+    wanted = {name: t for name, t in capture(expected).tensors.items() if name.startswith(("model/", "carried/"))}
+    for name, tensor in wanted.items():
+        if name not in tensors or tensors[name].shape != tensor.shape or tensors[name].dtype != tensor.dtype:
+            found = tuple(tensors[name].shape) if name in tensors else "nothing"
+            raise TidegateError(
+                f"{path}: tensor {name} is {found}, but {tuple(tensor.shape)} was wanted: it belongs to another model."
+            )
+    for name, tensor in tensors.items():
+        if name.split("/", 1)[0] not in ("model", "carried", "best", "optimizer"):
+            raise TidegateError(
+                f"{path} holds the unknown tensor {name}: it was not written by this version of Tidegate."
+            )
+        if not torch.isfinite(tensor).all():
+            raise TidegateError(
+                f"{path}: tensor {name} holds numbers that are not finite: restore the file from a copy."
+            )
+
+
+def _numbers(path: Path, text: str) -> dict[str, Any]:
+    try:
+        numbers = json.loads(text)
+        if not isinstance(numbers, dict) or {f.name for f in fields(Progress)} != set(numbers):
+            raise ValueError("the fields differ")
+        if not all(v is None or math.isfinite(v) for v in numbers.values()):
+            raise ValueError("a number is not finite")
+    except (ValueError, TypeError) as error:
+        raise TidegateError(
+            f"{path}: its record of progress is broken ({error}): restore the file from a copy."
+        ) from error
+    return numbers

@@ -1,0 +1,68 @@
+"""``curves.png``: the loss of training and validation, drawn from the run's log."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tidegate.folder.atomic import write_atomically
+
+BLUE, ORANGE, GREY = "#1f5fa8", "#d9541e", "#8a8f98"
+
+
+def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> None:
+    """Draw the losses, in nats a token over the tokens read, and the learning rate below them."""
+    steps = [e for e in events if e["event"] == "step"]
+    evaluations = [e for e in events if e["event"] == "evaluation" and "validation" in e]
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    if steps:
+        tokens = np.array([e["tokens"] for e in steps], float) / 1e6
+        losses = np.array([e["loss"] for e in steps], float)
+        loss.plot(tokens, losses, color=BLUE, alpha=0.25, linewidth=0.8)
+        loss.plot(tokens, _smooth(losses), color=BLUE, label="training, smoothed")
+        rate.plot(tokens, [e["rate"] for e in steps], color=GREY)
+        # the first steps stand far above the rest and would flatten what one wants to see
+        loss.set_ylim(
+            min(losses.min(), *(e["validation"] for e in evaluations), losses[-1]) - 0.05, _upper(losses, evaluations)
+        )
+    if evaluations:
+        x, y = [e["tokens"] / 1e6 for e in evaluations], [e["validation"] for e in evaluations]
+        loss.plot(x, y, "o-", color=ORANGE, label=f"validation, {evaluations[-1]['protocol']}")
+        low = min(range(len(y)), key=y.__getitem__)
+        loss.annotate(
+            f"{y[low]:.3f}", (x[low], y[low]), textcoords="offset points", xytext=(0, 8), color=ORANGE, ha="center"
+        )
+    loss.set_title(title, loc="left")
+    loss.set_ylabel("loss, nats a token")
+    rate.set_ylabel("rate")
+    rate.set_xlabel("million tokens read")
+    for axis in (loss, rate):
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    if steps or evaluations:
+        loss.legend(frameon=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": "tidegate"})
+    write_atomically(path, picture.getvalue())
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Return the running mean over a fiftieth of the run, shorter at its ends."""
+    half = max(1, len(values) // 100)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    i = np.arange(len(values))
+    low, high = np.maximum(i - half, 0), np.minimum(i + half + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)
+
+
+def _upper(losses: np.ndarray, evaluations: Sequence[dict[str, Any]]) -> float:
+    highest = float(np.quantile(losses, 0.95)) if len(losses) > 20 else float(losses.max())
+    return max(highest, *(e["validation"] for e in evaluations), losses[-1]) + 0.1

@@ -1,0 +1,100 @@
+"""What a run tells: one stream of events, and the sinks that write it down (JSONL, TensorBoard) or show it (terminal)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from tidegate.folder.atomic import write_atomically
+
+
+class Sink(Protocol):
+    """Whatever takes events. An event is a JSON object with the fields ``event`` and ``step``."""
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take one event."""
+
+    def close(self) -> None:
+        """Write out what is held."""
+
+
+class Events:
+    """Hands each event to all sinks in turn."""
+
+    def __init__(self, sinks: list[Sink]) -> None:
+        self.sinks = sinks
+
+    def tell(self, event: str, step: int, **values: Any) -> None:
+        """Tell one event."""
+        for sink in self.sinks:
+            sink.take({"event": event, "step": step, **values})
+
+    def close(self) -> None:
+        """Close all sinks."""
+        for sink in self.sinks:
+            sink.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read a run's log; a last line that a kill tore is left out."""
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return events
+
+
+class JsonlLog:
+    """``training/log.jsonl``: one event a line. Resumed, it goes on after the checkpoint's step, as if never stopped."""
+
+    def __init__(self, path: Path, resumed_at: int | None) -> None:
+        kept = [] if resumed_at is None else [e for e in read_log(path) if _before(e, resumed_at)]
+        write_atomically(path, "".join(_line(event) for event in kept).encode())
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (held open for the run)
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Append a line."""
+        self.file.write(_line(event))
+        if event["event"] != "step":
+            self.file.flush()
+
+    def close(self) -> None:
+        """Sync the file to the disk."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+
+def _line(event: dict[str, Any]) -> str:
+    return json.dumps(event, ensure_ascii=False) + "\n"
+
+
+def _before(event: dict[str, Any], step: int) -> bool:
+    """Whether an event belongs to the part of the run that the checkpoint of `step` knows."""
+    return event["step"] <= step and event["event"] not in ("interrupted", "end")
+
+
+class TensorBoardLog:
+    """``training/tensorboard/``: the curves as TensorBoard events."""
+
+    def __init__(self, folder: Path, resumed_at: int | None) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # a second's import, for training runs alone
+
+        # purge_step: TensorBoard hides what an earlier, killed process wrote beyond the checkpoint
+        self.writer = SummaryWriter(str(folder), purge_step=None if resumed_at is None else resumed_at + 1)
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Write each number of an event as a scalar."""
+        for name, value in event.items():
+            if name != "step" and isinstance(value, (int, float)):
+                self.writer.add_scalar(f"{event['event']}/{name}", value, event["step"])
+            elif name == "sample":
+                self.writer.add_text("sample", str(value), event["step"])
+
+    def close(self) -> None:
+        """Write out what is held."""
+        self.writer.close()

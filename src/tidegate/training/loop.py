@@ -1,0 +1,159 @@
+"""The training loop, from top to bottom: one step after another, and now and then an evaluation or a checkpoint."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tidegate.config import TrainingConfig
+from tidegate.errors import TidegateError
+from tidegate.training.batches import Feed
+from tidegate.training.events import Events
+from tidegate.training.optimize import Step, train_step
+from tidegate.training.schedule import Horizon, learning_rate
+from tidegate.training.state import Capture, TrainState, capture, restore
+
+GOOD_STATE_STEPS = 100
+"""Steps between two states kept in memory to go back to; a checkpoint on disk is one of them."""
+MAX_ROLLBACKS = 8
+"""A run that finds a non-finite loss more often than this will not recover."""
+
+
+class Outside(Protocol):
+    """What the loop asks of the world: an evaluation, a place for checkpoints."""
+
+    def evaluate(self, state: TrainState) -> dict[str, Any]:
+        """Measure and sample; return the fields of the event, among them ``validation`` (nats a token) if there is a
+        validation text."""
+
+    def keep(self, state: TrainState) -> None:
+        """Write the best weights so far into the model folder."""
+
+    def save(self, captured: Capture) -> None:
+        """Write a checkpoint."""
+
+
+@dataclass
+class Loop:
+    """One run: what it trains on, towards which horizon, and whom it tells."""
+
+    state: TrainState
+    feed: Feed
+    horizon: Horizon
+    config: TrainingConfig
+    events: Events
+    outside: Outside
+    interrupted: Callable[[], bool]
+    """asked after every step: True ends the loop with a checkpoint"""
+    clock: Callable[[], float] = time.monotonic
+
+    def run(self) -> bool:
+        """Train to the horizon, or until early stopping or an interruption. Returns whether the run is finished."""
+        state, progress = self.state, self.state.progress
+        good = capture(state)
+        saved_at = self.clock()
+        started = self.clock() - progress.elapsed
+        while not state.progress.finished:
+            progress = state.progress
+            done = self.horizon.progress(progress.step, progress.elapsed)
+            rate = progress.rate_scale * learning_rate(self.config, progress.step, done)
+            step = train_step(state, self.feed.read(progress.cursor), self.config, rate)
+            progress.elapsed = self.clock() - started
+
+            if not step.finite:
+                self._go_back(good, step)
+                continue
+            done = self.horizon.progress(progress.step, progress.elapsed)
+
+            # now and then: a line in the log
+            if progress.step % self.config.log_every == 0:
+                self._log(step, rate, done)
+
+            # a few times over the run, and at its end: evaluate, keep the best, show a sample
+            if math.floor(done * self.config.evaluations + 1e-9) > progress.evaluations:
+                self._evaluate(done)
+                progress.elapsed = self.clock() - started
+                good, saved_at = self._save(), self.clock()
+
+            # every hundred steps: a good state to go back to; now and then it goes to disk
+            elif progress.step % GOOD_STATE_STEPS == 0:
+                good = capture(state)
+                if self.clock() - saved_at >= self.config.save_seconds:
+                    self.outside.save(good)
+                    saved_at = self.clock()
+
+            if self.interrupted() and not progress.finished:
+                self._save()
+                return False
+        return True
+
+    def _log(self, step: Step, rate: float, done: float) -> None:
+        p = self.state.progress
+        self.events.tell(
+            "step",
+            p.step,
+            loss=step.loss,
+            norm=step.norm,
+            rate=rate,
+            tokens=p.tokens,
+            progress=done,
+            elapsed=round(p.elapsed, 3),
+            tokens_a_second=p.tokens / max(p.elapsed, 1e-9),
+        )
+
+    def _evaluate(self, done: float) -> None:
+        p = self.state.progress
+        p.evaluations = math.floor(done * self.config.evaluations + 1e-9)
+        found = self.outside.evaluate(self.state)
+        loss = found.get("validation")
+        is_best = loss is None or p.best_loss is None or loss < p.best_loss
+        if is_best:
+            p.best_loss, p.best_step, p.since_best = loss, p.step, 0
+            self.state.best = {n: w.detach().clone() for n, w in self.state.model.named_parameters()}
+        else:
+            p.since_best += 1
+        self.events.tell(
+            "evaluation",
+            p.step,
+            tokens=p.tokens,
+            progress=done,
+            elapsed=round(p.elapsed, 3),
+            best=p.best_loss,
+            is_best=is_best,
+            **found,
+        )
+        if self.config.patience and p.since_best >= self.config.patience and done < 1:
+            p.finished = True
+            message = f"Stopped early: no better validation loss in {p.since_best} evaluations; the weights of step {p.best_step} are kept."
+            self.events.tell("early_stop", p.step, message=message)
+        if done >= 1:
+            p.finished = True
+
+    def _save(self) -> Capture:
+        """Write the checkpoint first and the model folder after it, so that the folder is never ahead of what a resumed
+        run knows."""
+        captured = capture(self.state)
+        self.outside.save(captured)
+        self.outside.keep(self.state)
+        return captured
+
+    def _go_back(self, good: Capture, step: Step) -> None:
+        """Return to the last good state at half the rate, and say so."""
+        failed_at, rollbacks = self.state.progress.step, self.state.progress.rollbacks + 1
+        scale, elapsed = self.state.progress.rate_scale / 2, self.state.progress.elapsed
+        if rollbacks > MAX_ROLLBACKS:
+            raise TidegateError(
+                f"The loss was not finite {rollbacks} times (last: {step.loss}, gradient norm {step.norm}): "
+                "start again with a smaller --learning-rate."
+            )
+        restore(self.state, good)
+        p = self.state.progress
+        p.rate_scale, p.rollbacks, p.elapsed = scale, rollbacks, elapsed
+        message = (
+            f"Step {failed_at + 1}: loss {step.loss}, gradient norm {step.norm}, not finite. "
+            f"Back to step {p.step}, at {p.rate_scale:g} of the learning rate."
+        )
+        self.events.tell("rollback", p.step, failed_at=failed_at, rate_scale=p.rate_scale, message=message)

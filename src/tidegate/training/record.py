@@ -1,0 +1,126 @@
+"""``training/run.json``: the resolved settings of a run, what it was run on, and the digests that a resumed run checks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import tidegate
+from tidegate.config import DataConfig, ModelConfig, TrainingConfig, from_dict
+from tidegate.errors import TidegateError
+from tidegate.folder.atomic import write_atomically
+
+FORMAT_VERSION = 1
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that names a run."""
+
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    data_digest: str
+    tokenizer_digest: str
+    surroundings: dict[str, str]
+    """what the bits depend on beside the settings: machine, threads, versions"""
+    command: str
+
+
+def surroundings() -> dict[str, str]:
+    """Return what a run's last bits depend on; a resumed run announces each difference."""
+    return {
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": processor_name(),
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "tidegate": tidegate.__version__,
+    }
+
+
+def processor_name() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write run.json."""
+    content = {"format": "tidegate-run", "format_version": FORMAT_VERSION, **dataclasses.asdict(record)}
+    write_atomically(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read run.json. TidegateError where it is missing, broken, or of another version."""
+    if not path.is_file():
+        raise TidegateError(
+            f"{path.parent.parent} is no run of tidegate train (no {path.parent.name}/{path.name} in it): "
+            "give the folder that the training printed when it began."
+        )
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("format") != "tidegate-run" or (version := content.pop("format_version")) != FORMAT_VERSION:
+            raise ValueError(f"not a run record of version {FORMAT_VERSION}")
+        del version
+        return RunRecord(
+            data=from_dict(DataConfig, _tuples(content.pop("data")), str(path)),
+            model=from_dict(ModelConfig, content.pop("model"), str(path)),
+            training=from_dict(TrainingConfig, content.pop("training"), str(path)),
+            **content,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise TidegateError(
+            f"{path} cannot be read as the record of a run ({error}): restore it or start a new run."
+        ) from error
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def settle(given: Any, recorded: Any, kind: type) -> Any:
+    """Return the recorded settings of a run that is resumed; a flag that asks for something else is an error."""
+    default = kind()
+    for field in dataclasses.fields(kind):
+        value, was = getattr(given, field.name), getattr(recorded, field.name)
+        if value not in (was, getattr(default, field.name)):
+            raise TidegateError(
+                f"{field.name} is {value}, but the run was started with {was}, and a resumed run goes on as it was: "
+                f"leave the flag out, or start a new run."
+            )
+    return recorded
+
+
+def announce_differences(recorded: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Return a sentence for each thing that the last bits depend on and that has changed."""
+    return [
+        f"{name} was {recorded.get(name, 'not recorded')}, is now {value}: the run goes on, but its last bits may differ."
+        for name, value in now.items()
+        if recorded.get(name) != value
+    ]
+
+
+def absolute(data: DataConfig) -> DataConfig:
+    """Make the paths absolute, so that a run can be resumed from any folder."""
+    return dataclasses.replace(
+        data,
+        data=tuple(os.path.abspath(path) for path in data.data),
+        validation_data=tuple(os.path.abspath(path) for path in data.validation_data),
+    )

@@ -1,0 +1,58 @@
+"""The model card's content, gathered from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tidegate.folder.card import Card
+from tidegate.text.prepare import Prepared
+from tidegate.training.measure import LossSum
+from tidegate.training.record import RunRecord
+from tidegate.training.state import TrainState
+
+
+def card_of(
+    record: RunRecord, prepared: Prepared, state: TrainState, results: Mapping[str, LossSum], sample: str
+) -> Card:
+    """Return the card of a run as it stands."""
+    training, progress = record.training, state.progress
+    source = ", ".join(record.data.data) or f"the embedded corpus {record.data.corpus}"
+    return Card(
+        title=f"{record.model.layers}×{record.model.hidden_size} {record.model.cell} language model",
+        model=record.model,
+        parameters=sum(p.numel() for p in state.model.parameters()),
+        data=[
+            ("text", source),
+            ("digest of the text", record.data_digest),
+            ("tokens learnt from", f"{len(prepared.train):,}"),
+            ("validation", _validation(record, prepared)),
+            ("tokenizer", f"{prepared.tokenizer.kind}, {prepared.tokenizer.vocabulary_size:,} tokens"),
+        ],
+        training=[
+            ("steps", f"{progress.step:,}, the best after {progress.best_step:,}"),
+            ("tokens read", f"{progress.tokens:,}"),
+            ("time", f"{progress.elapsed:.0f} s"),
+            ("lanes × window", f"{training.lanes} × {training.window}, truncated BPTT, state carried"),
+            (
+                "optimizer",
+                f"AdamW, rate {training.learning_rate:g}, decay {training.weight_decay:g}, clipped at {training.clip:g}",
+            ),
+            ("seed", str(training.seed)),
+        ],
+        results=[
+            (f"{name}, {figure.replace('_', ' ')}", f"{value:.4f}")
+            for name, loss in results.items()
+            for figure, value in loss.figures().items()
+        ],
+        samples=[sample] if sample else [],
+        command=record.command,
+        versions=list(record.surroundings.items()),
+    )
+
+
+def _validation(record: RunRecord, prepared: Prepared) -> str:
+    if prepared.validation is None:
+        return "none"
+    unknown = prepared.validation.unknown_count
+    where = record.data.validation_data or f"the last {record.data.validation:g} of the text"
+    return f"{where}: {len(prepared.validation):,} tokens" + (f", {unknown:,} of them unknown" if unknown else "")

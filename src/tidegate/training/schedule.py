@@ -1,0 +1,42 @@
+"""How far a run has come, and the learning rate there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tidegate.config import TrainingConfig
+
+DEFAULT_EPOCHS = 5.0
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Where a run ends: after a number of steps, or when the clock has run for a number of seconds."""
+
+    steps: int | None
+    seconds: float | None
+
+    @classmethod
+    def of(cls, config: TrainingConfig, windows: int, tokens_a_step: int) -> Horizon:
+        """Turn the one horizon that the settings give into steps or seconds; `windows` is the steps of one epoch."""
+        if config.minutes is not None:
+            return cls(None, config.minutes * 60)
+        if config.steps is not None:
+            return cls(config.steps, None)
+        if config.tokens is not None:
+            return cls(math.ceil(config.tokens / tokens_a_step), None)
+        epochs = DEFAULT_EPOCHS if config.epochs is None else config.epochs
+        return cls(max(1, round(epochs * windows)), None)
+
+    def progress(self, step: int, elapsed: float) -> float:
+        """Return the share of the run that is done, from 0 to 1, after `step` steps or `elapsed` seconds."""
+        done = step / self.steps if self.steps is not None else elapsed / (self.seconds or 1.0)
+        return min(1.0, done)
+
+
+def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
+    """Return the rate of step `step`: a linear warm-up, and a cosine from the full rate to ``final_rate`` of it."""
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)

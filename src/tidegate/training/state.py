@@ -1,0 +1,120 @@
+"""TrainState: all that a run is between two steps, and its capture as plain tensors and numbers.
+
+One mechanism serves the checkpoint on disk, the return to the last good state after a non-finite loss, and resuming.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tidegate.config import TrainingConfig
+from tidegate.models.language_model import LanguageModel, State
+from tidegate.nn.sequence import zero_state
+from tidegate.training.batches import Cursor
+
+
+@dataclass
+class Progress:
+    """The numbers of a run: where it stands, and what it found so far. JSON holds them exactly."""
+
+    step: int = 0
+    """steps of the optimizer done"""
+    tokens: int = 0
+    """tokens read"""
+    elapsed: float = 0.0
+    """seconds trained, evaluations included"""
+    epoch: int = 0
+    window: int = 0
+    """the cursor of the feed"""
+    rate_scale: float = 1.0
+    """factor on the learning rate; lowered after a non-finite loss"""
+    rollbacks: int = 0
+    """returns to an earlier state so far"""
+    evaluations: int = 0
+    """evaluations done"""
+    best_loss: float | None = None
+    """lowest validation loss, nats a token"""
+    best_step: int = 0
+    """the step after which it was measured"""
+    since_best: int = 0
+    """evaluations since then"""
+    finished: bool = False
+    """the run came to its end"""
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the feed stands."""
+        return Cursor(self.epoch, self.window)
+
+
+@dataclass
+class TrainState:
+    """Weights, moments, carried state, numbers, best weights."""
+
+    model: LanguageModel
+    optimizer: torch.optim.Optimizer
+    carried: State
+    """the recurrent state of every lane, detached"""
+    progress: Progress = field(default_factory=Progress)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """copies of the weights at the lowest validation loss; empty before the first evaluation"""
+
+
+class Capture(NamedTuple):
+    """A copy of a TrainState: tensors by name, numbers by name."""
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+
+def new_state(model: LanguageModel, config: TrainingConfig, lanes: int) -> TrainState:
+    """Return the state of a run before its first step; decay falls on matrices alone."""
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        fused=True,
+    )
+    shape = model.config
+    like = model.embedding.weight.detach()
+    carried = tuple(zero_state(shape.cell, lanes, shape.hidden_size, like) for _ in range(shape.layers))
+    return TrainState(model, optimizer, carried)
+
+
+def capture(state: TrainState) -> Capture:
+    """Copy a run's whole state."""
+    tensors = {f"model/{name}": p.detach().clone() for name, p in state.model.named_parameters()}
+    tensors |= {f"best/{name}": t.clone() for name, t in state.best.items()}
+    for index, moments in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{key}": value.clone() for key, value in moments.items()}
+    for index, layer in enumerate(state.carried):
+        tensors |= {f"carried/{index}/{name}": s.clone() for name, s in layer._asdict().items()}
+    return Capture(tensors, dict(vars(state.progress)))
+
+
+def restore(state: TrainState, captured: Capture) -> None:
+    """Put a captured state back, leaving the capture untouched. KeyError where a tensor is missing."""
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}, "carried": {}}
+    for name, tensor in captured.tensors.items():
+        kind, rest = name.split("/", 1)
+        groups[kind][rest] = tensor.clone()
+    with torch.no_grad():
+        for name, parameter in state.model.named_parameters():
+            parameter.copy_(groups["model"][name])
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in groups["optimizer"].items():
+        index, key = name.split("/")
+        moments.setdefault(int(index), {})[key] = tensor
+    state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
+    state.carried = tuple(
+        type(layer)(*(groups["carried"][f"{index}/{name}"] for name in layer._fields))
+        for index, layer in enumerate(state.carried)
+    )
+    state.best = groups["best"]
+    state.progress = Progress(**captured.numbers)

@@ -1,0 +1,74 @@
+"""How a run looks in the terminal: a bar that moves, samples above it; plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+PLAIN_SECONDS = 10.0
+"""seconds between two lines where the output is no terminal"""
+
+
+class TerminalView:
+    """Shows events on standard error's or output's console."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.last_line = 0.0
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            expand=True,
+        )
+        self.task = self.bar.add_task("training", total=1.0, figures="")
+        self.bar.start()
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        if event["event"] == "step":
+            self._step(event)
+        elif event["event"] == "evaluation":
+            self._evaluation(event)
+        elif "message" in event:
+            style = "yellow" if event["event"] == "rollback" else ""
+            self.console.print(Text(event["message"], style=style))
+
+    def _step(self, event: dict[str, Any]) -> None:
+        figures = f"step {event['step']}  loss {event['loss']:.3f}  {event['tokens_a_second']:,.0f} tokens/s"
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=event["progress"], figures=figures)
+        elif time.monotonic() - self.last_line > PLAIN_SECONDS:
+            self.last_line = time.monotonic()
+            self.console.print(Text(f"{event['progress']:4.0%}  {figures}{_remaining(event)}"))
+
+    def _evaluation(self, event: dict[str, Any]) -> None:
+        self.bar.update(self.task, completed=event["progress"])
+        line = Text(f"{event['progress']:4.0%}  step {event['step']}  ", style="bold")
+        if "validation" in event:
+            line.append(f"validation {event['validation']:.4f} nats a token ({event['protocol']})")
+            line.append(", the best so far" if event["is_best"] else f"; best {event['best']:.4f}", style="dim")
+        self.console.print(line)
+        if event.get("sample"):
+            self.console.print(Text(event["sample"], style="cyan"))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self.bar.stop()
+
+
+def _remaining(event: dict[str, Any]) -> str:
+    done, elapsed = event["progress"], event["elapsed"]
+    if done <= 0:
+        return ""
+    minutes, seconds = divmod(round(elapsed * (1 - done) / done), 60)
+    return f"  {minutes}:{seconds:02d} left"

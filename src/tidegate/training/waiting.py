@@ -1,0 +1,46 @@
+"""Bars for whatever takes longer than one likes to wait without a word: preparing a text, measuring a model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from tidegate.config import DataConfig
+from tidegate.text.embedded_corpora import embedded_corpus
+from tidegate.text.prepare import Prepared, prepare
+from tidegate.text.tokenizer import Tokenizer
+
+
+@contextlib.contextmanager
+def waiting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while the body runs; it yields the function that is told the work done and the work in all."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def cache_folder(given: str | None) -> Path:
+    """Return the folder for prepared texts: the one given, TIDEGATE_CACHE, or the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given or os.environ.get("TIDEGATE_CACHE") or Path(home) / "tidegate")
+
+
+def prepare_text(data: DataConfig, cache: str | None, console: Console, tokenizer: Tokenizer | None = None) -> Prepared:
+    """Prepare the text that the settings name, with a bar; `tokenizer` where the model has one already."""
+    with waiting(console, "preparing the text") as progress:
+        return prepare(
+            data.data or (embedded_corpus(data.corpus),),
+            tokenizer=tokenizer,
+            kind=data.tokenizer,
+            vocabulary=data.vocabulary,
+            validation=data.validation,
+            validation_data=() if data.validation_data is None else (data.validation_data,),
+            cache=cache_folder(cache),
+            progress=lambda label, done, total: progress(done, total),
+        )

@@ -1,0 +1,87 @@
+"""The language model: its form, its start, its gradients, and what it may not see."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from tidegate.config import ModelConfig
+from tidegate.folder.tensors import expected_shapes
+from tidegate.models.language_model import LanguageModel, detach
+from tidegate.nn.dropout import DropoutMasks
+from tidegate.nn.loss import cross_entropy_sum
+from tidegate.theory.layout import GATES
+
+SHAPES = [
+    ModelConfig(cell=cell, block=block, tied=tied, embedding_size=E, hidden_size=8, layers=2)
+    for cell, block, tied, E in itertools.product(GATES, ("residual", "plain"), (False, True), (None, 5))
+]
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+def test_tensors_are_those_of_the_model_folder(config):
+    model = LanguageModel(config, 11)
+    assert {n: t.shape for n, t in model.tensors().items()} == expected_shapes(config, 11)
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+def test_every_parameter_gets_a_gradient(config):
+    """A parameter without one would be dead weight, or cut off by mistake."""
+    model = LanguageModel(config, 11)
+    ids = torch.randint(0, 11, (6, 3))
+    logits, _ = model(ids)
+    cross_entropy_sum(logits, ids.roll(-1, 0)).backward()
+    assert all(p.grad is not None and torch.count_nonzero(p.grad) > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("config", SHAPES[::3], ids=str)
+def test_tensors_survive_a_round_trip(config):
+    source, target = LanguageModel(config, 11), LanguageModel(config, 11)
+    target.load_tensors(source.tensors())
+    ids = torch.randint(0, 11, (6, 3))
+    assert torch.equal(source(ids)[0], target(ids)[0])
+
+
+def test_a_logit_depends_on_no_later_token():
+    model = LanguageModel(ModelConfig(hidden_size=8), 11)
+    ids = torch.randint(0, 11, (6, 2))
+    changed = ids.clone()
+    changed[4:] = (ids[4:] + 1) % 11
+    before, after = model(ids)[0], model(changed)[0]
+    assert torch.equal(before[:4], after[:4])
+    assert not torch.equal(before[4:], after[4:])
+
+
+def test_state_is_an_argument_and_a_result():
+    """Two windows are one; nothing stays on the module; detaching cuts the gradient and nothing else."""
+    model = LanguageModel(ModelConfig(hidden_size=8, cell="gru"), 11)
+    ids = torch.randint(0, 11, (8, 2))
+    whole, _ = model(ids)
+    first, state = model(ids[:3])
+    second, _ = model(ids[3:], detach(state))
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=0, atol=1e-5)
+    assert torch.equal(model(ids)[0], whole)
+    assert not any(s.requires_grad for layer in detach(state) for s in layer)
+
+
+def test_dropout_acts_where_masks_are_given_alone():
+    model = LanguageModel(ModelConfig(hidden_size=8, dropout=0.5), 11)
+    ids = torch.randint(0, 11, (6, 2))
+    plain, dropped = model(ids)[0], model(ids, masks=DropoutMasks(0.5, 0, 1))[0]
+    assert torch.equal(plain, model(ids)[0])
+    assert not torch.allclose(plain, dropped)
+
+
+def test_a_tied_output_is_the_embedding():
+    model = LanguageModel(ModelConfig(hidden_size=8, tied=True), 11)
+    assert model.output.weight is model.embedding.weight
+
+
+def test_weighted_cross_entropy_is_a_sum():
+    logits, targets = torch.randn(4, 3, 7), torch.randint(0, 7, (4, 3))
+    weight = torch.tensor([1.0, 0.0, 2.0]).expand(4, 3)
+    per_token = -torch.log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(cross_entropy_sum(logits, targets, weight), (per_token * weight).sum())
+    torch.testing.assert_close(cross_entropy_sum(logits, targets), per_token.sum())

@@ -1,0 +1,155 @@
+"""The seam against the float64 theory, and the properties that every cell behind it must keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidegate.nn.recurrent import Recurrent
+from tidegate.nn.sequence import CellWeights, run_cell
+from tidegate.theory import cells
+from tidegate.theory.layout import GATES, from_stacked, stack_gradients
+from tidegate.theory.state import HiddenState, LSTMState
+
+CELL_NAMES = tuple(GATES)
+
+
+def random_case(cell, T, B, I, H, seed, dtype=torch.float64):
+    """Input, non-zero state and weights with non-zero biases."""
+    g = torch.Generator().manual_seed(seed)
+    rows = len(GATES[cell]) * H
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=g, dtype=dtype) * 0.5
+
+    x, weights = draw(T, B, I), CellWeights(draw(rows, I), draw(rows, H), draw(rows), draw(rows))
+    state = LSTMState(draw(B, H), draw(B, H)) if cell == "lstm" else HiddenState(draw(B, H))
+    return x, state, weights
+
+
+def random_fresh(T, B, seed):
+    return torch.rand(T, B, generator=torch.Generator().manual_seed(seed)) < 0.2
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (5, 3, 4, 7), (9, 2, 7, 3)])
+@pytest.mark.parametrize("with_fresh", [False, True])
+def test_forward_and_backward_agree_with_the_theory(cell, shape, with_fresh):
+    """Outputs, last state and every gradient, from the outputs and from the last state, in float64."""
+    T, B, I, H = shape
+    x, state, weights = random_case(cell, T, B, I, H, seed=3)
+    fresh = random_fresh(T, B, 5) if with_fresh else None
+    leaves = [x, *state, *weights]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    h, last = run_cell(cell, x, state, weights, fresh)
+    d_h = torch.randn(h.shape, dtype=h.dtype)
+    d_last = [torch.randn(s.shape, dtype=s.dtype) for s in last]
+    gradients = torch.autograd.grad((h, *last), leaves, (d_h, *d_last))
+
+    module = cells.CELLS[cell]
+    p = from_stacked(cell, *(w.detach().numpy() for w in weights))
+    kind = type(state)
+    numpy_fresh = None if fresh is None else fresh.numpy()
+    h_theory, last_theory, saved = module.forward(
+        x.detach().numpy(), kind(*(s.detach().numpy() for s in state)), p, fresh=numpy_fresh
+    )
+    d_x, d_state, d_p = module.backward(d_h.numpy(), kind(*(d.numpy() for d in d_last)), saved, p)
+    stacked = stack_gradients(cell, d_p)
+    expected = [d_x, *d_state, *(stacked[name] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))]
+
+    # float64 sums of fewer than 200 terms of about unit size: far below 1e-10
+    np.testing.assert_allclose(h.detach().numpy(), h_theory, atol=1e-10)
+    for mine, theirs in zip(last, last_theory, strict=True):
+        np.testing.assert_allclose(mine.detach().numpy(), theirs, atol=1e-10)
+    for name, mine, theirs in zip(["x", *state._fields, *weights._fields], gradients, expected, strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_no_state_means_zeros(cell):
+    x, state, weights = random_case(cell, 4, 3, 2, 5, seed=1)
+    zeros = type(state)(*(torch.zeros_like(s) for s in state))
+    none, given_zeros = run_cell(cell, x, None, weights), run_cell(cell, x, zeros, weights)
+    assert torch.equal(none[0], given_zeros[0])
+    assert all(torch.equal(a, b) for a, b in zip(none[1], given_zeros[1], strict=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(cell=st.sampled_from(CELL_NAMES), cut=st.integers(1, 6), seed=st.integers(0, 1000))
+def test_two_windows_with_carried_state_are_one_long_window(cell, cut, seed):
+    x, state, weights = random_case(cell, 7, 3, 2, 4, seed)
+    fresh = random_fresh(7, 3, seed)
+    whole, last = run_cell(cell, x, state, weights, fresh)
+    first, between = run_cell(cell, x[:cut], state, weights, fresh[:cut])
+    second, end = run_cell(cell, x[cut:], between, weights, fresh[cut:])
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=0, atol=1e-12)
+    for a, b in zip(end, last, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cell=st.sampled_from(CELL_NAMES), order=st.permutations(range(4)), seed=st.integers(0, 1000))
+def test_lanes_do_not_touch_each_other(cell, order, seed):
+    x, state, weights = random_case(cell, 5, 4, 2, 3, seed)
+    fresh = random_fresh(5, 4, seed)
+    whole, last = run_cell(cell, x, state, weights, fresh)
+    permuted, last_permuted = run_cell(
+        cell, x[:, order], type(state)(*(s[list(order)] for s in state)), weights, fresh[:, order]
+    )
+    torch.testing.assert_close(permuted, whole[:, order], rtol=0, atol=1e-12)
+    torch.testing.assert_close(last_permuted.h, last.h[list(order)], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_a_fresh_lane_forgets_all_that_was_before(cell):
+    """From its fresh step on, a lane gives what a run from no state gives, and nothing flows back across it."""
+    x, state, weights = random_case(cell, 6, 2, 3, 4, seed=8)
+    fresh = torch.zeros(6, 2, dtype=torch.bool)
+    fresh[3, 1] = True
+    x.requires_grad_()
+    h, _ = run_cell(cell, x, state, weights, fresh)
+    alone, _ = run_cell(cell, x[3:, 1:], None, weights)
+    torch.testing.assert_close(h[3:, 1:], alone, rtol=0, atol=1e-12)
+    (d_x,) = torch.autograd.grad(h[3:, 1].sum(), x)
+    assert torch.count_nonzero(d_x[:3]) == 0
+    assert torch.count_nonzero(d_x[3:, 1]) > 0
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_backward_twice_gives_the_same(cell):
+    x, state, weights = random_case(cell, 4, 2, 3, 5, seed=2)
+    weights[1].requires_grad_()
+    h, _ = run_cell(cell, x, state, weights)
+    first = torch.autograd.grad(h.sum(), weights[1], retain_graph=True)[0].clone()
+    assert torch.equal(torch.autograd.grad(h.sum(), weights[1])[0], first)
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_start_values(cell):
+    """W_hh is orthogonal as a whole, biases are zero, but the LSTM's forget gate starts at one."""
+    layer = Recurrent(cell, 6, 5)
+    w = layer.weight_hh_l0.detach()
+    torch.testing.assert_close(w.T @ w, torch.eye(5), rtol=0, atol=1e-5)
+    bias = (layer.bias_ih_l0 + layer.bias_hh_l0).detach().reshape(-1, 5)
+    expected = torch.zeros_like(bias)
+    if cell == "lstm":
+        expected[1] = 1
+    assert torch.equal(bias, expected)
+
+
+@pytest.mark.parametrize(("cell", "peer"), [("rnn", torch.nn.RNN), ("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU)])
+def test_parameters_are_those_of_torch_nn(cell, peer):
+    """The same names and shapes, and, with them loaded, the same outputs."""
+    mine, theirs = Recurrent(cell, 6, 5), peer(6, 5)
+    mine.load_state_dict(theirs.state_dict())
+    x = torch.randn(7, 3, 6)
+    torch.testing.assert_close(mine(x)[0], theirs(x)[0])
+
+
+def test_the_two_grus_differ():
+    x, state, weights = random_case("gru", 4, 2, 3, 5, seed=4)
+    assert not torch.allclose(run_cell("gru", x, state, weights)[0], run_cell("gru_reset_before", x, state, weights)[0])

@@ -1,0 +1,154 @@
+"""The loop: it learns, ends where it should, goes back from a broken step, and resumes as if it had never stopped."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from tidegate.errors import TidegateError
+from tidegate.training import checkpoint, optimize
+from tidegate.training.loop import MAX_ROLLBACKS
+from tidegate.training.state import capture, restore
+
+from .conftest import Recorder, small_loop
+
+
+def losses(recorder):
+    return {e["step"]: e["loss"] for e in recorder.of("step")}
+
+
+def weights(loop):
+    return {n: t.clone() for n, t in loop.state.model.named_parameters()}
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru_reset_before"])
+def test_it_learns(prepared, cell):
+    recorder = Recorder()
+    small_loop(prepared, recorder, cell=cell, steps=150, patience=0, learning_rate=1e-2).run()
+    found = losses(recorder)
+    assert len(found) == 150
+    assert found[1] > 3.2  # ln of about thirty characters
+    assert sum(found[s] for s in range(141, 151)) / 10 < found[1] - 0.3
+
+
+@pytest.mark.parametrize("settings", [{"steps": 7}, {"tokens": 7 * 32}, {"tokens": 7 * 32 - 5}])
+def test_a_horizon_in_steps_or_tokens_ends_there(prepared, settings):
+    recorder = Recorder(validation=[1.0])
+    loop = small_loop(prepared, recorder, evaluations=3, **settings)
+    assert loop.run()
+    assert loop.state.progress.step == 7
+    assert [e["step"] for e in recorder.of("evaluation")] == [3, 5, 7]
+
+
+def test_a_horizon_in_epochs_reads_the_text_so_often(prepared):
+    loop = small_loop(prepared, Recorder(), epochs=2)
+    loop.run()
+    assert (loop.state.progress.epoch, loop.state.progress.window) == (2, 0)
+
+
+def test_a_horizon_in_minutes_ends_by_the_clock_and_so_does_its_schedule(prepared):
+    ticks = itertools.count()
+    recorder = Recorder()
+    loop = small_loop(prepared, recorder, clock=lambda: next(ticks) / 10, minutes=0.5, final_rate=0.1)
+    loop.run()
+    steps = recorder.of("step")
+    assert loop.state.progress.elapsed >= 30
+    assert steps[-2]["elapsed"] < 30
+    assert steps[-1]["rate"] == pytest.approx(0.1 * loop.config.learning_rate, rel=0.05)
+
+
+def test_the_best_weights_are_kept_and_patience_ends_the_run(prepared):
+    recorder = Recorder(validation=[3.0, 2.0, 2.5, 2.6, 2.7])
+    loop = small_loop(prepared, recorder, steps=100, evaluations=10, patience=3)
+    assert loop.run()
+    assert loop.state.progress.step == 50
+    assert loop.state.progress.best_loss == 2.0
+    assert loop.state.progress.best_step == 20
+    assert "step 20" in recorder.of("early_stop")[0]["message"]
+    assert not torch.equal(loop.state.best["output.weight"], loop.state.model.output.weight)
+    at_20 = next(c for c in recorder.saved if c.numbers["step"] == 20)
+    assert torch.equal(loop.state.best["output.weight"], at_20.tensors["model/output.weight"])
+
+
+def test_patience_zero_never_stops(prepared):
+    loop = small_loop(prepared, Recorder(validation=[1.0, 2.0]), steps=20, evaluations=20, patience=0)
+    loop.run()
+    assert loop.state.progress.step == 20
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(prepared, monkeypatch, value):
+    """At step 130 once: back to step 100, at half the rate, said so, and no trace in the weights."""
+    broken = iter([130])
+    next_broken = next(broken)
+    right = optimize.cross_entropy_sum
+
+    def sometimes(logits, targets, weight):
+        nonlocal next_broken
+        if loop.state.progress.step == next_broken:
+            next_broken = next(broken, None)
+            return right(logits, targets, weight) * value
+        return right(logits, targets, weight)
+
+    monkeypatch.setattr(optimize, "cross_entropy_sum", sometimes)
+    recorder = Recorder()
+    loop = small_loop(prepared, recorder, steps=140, evaluations=1)
+    assert loop.run()
+    (rollback,) = recorder.of("rollback")
+    assert "Step 131" in rollback["message"]
+    assert "Back to step 100, at 0.5 of the learning rate" in rollback["message"]
+    first, second = (e for e in recorder.of("step") if e["step"] == 101)
+    assert second["rate"] == pytest.approx(first["rate"] / 2)
+    assert second["loss"] == first["loss"]  # the same state, the same window, the same masks
+    assert all(torch.isfinite(w).all() for w in weights(loop).values())
+
+
+def test_a_run_that_never_recovers_ends_with_a_sentence(prepared, monkeypatch):
+    monkeypatch.setattr(optimize, "cross_entropy_sum", lambda logits, targets, weight: logits.sum() * math.nan)
+    with pytest.raises(TidegateError, match=rf"not finite {MAX_ROLLBACKS + 1} times.*--learning-rate"):
+        small_loop(prepared, Recorder(), steps=10).run()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("stop_at", [1, 37, 100, 113])
+def test_resumed_is_never_stopped(prepared, tmp_path, cell, stop_at):
+    """Every later loss and the last weights are equal to the last bit, through the file on disk."""
+    whole_events, whole = Recorder(validation=[2.0]), None
+    whole = small_loop(prepared, whole_events, cell=cell, steps=150, patience=0)
+    whole.run()
+
+    first = Recorder(validation=[2.0])
+    stopped = small_loop(prepared, first, cell=cell, steps=150, patience=0, interrupted=lambda: stopped.state.progress.step == stop_at)
+    assert not stopped.run()
+    checkpoint.save(tmp_path / "c.safetensors", first.saved[-1])
+
+    second = Recorder(validation=[2.0])
+    resumed = small_loop(prepared, second, cell=cell, steps=150, patience=0)
+    restore(resumed.state, checkpoint.load(tmp_path / "c.safetensors", resumed.state))
+    assert resumed.run()
+
+    assert losses(first) | losses(second) == losses(whole_events)
+    assert min(losses(second)) == stop_at + 1
+    assert all(torch.equal(w, weights(resumed)[n]) for n, w in weights(whole).items())
+    assert resumed.state.progress == whole.state.progress
+
+
+def test_a_capture_is_not_touched_by_what_comes_after(prepared):
+    loop = small_loop(prepared, Recorder(), steps=5)
+    before = capture(loop.state)
+    kept = {n: t.clone() for n, t in before.tensors.items()}
+    restore(loop.state, before)
+    loop.run()
+    assert all(torch.equal(t, kept[n]) for n, t in before.tensors.items())
+
+
+def test_a_fresh_batch_forgets_the_carried_state(prepared):
+    """State must not leak over an epoch's end."""
+    loop = small_loop(prepared, Recorder(), steps=1)
+    batch = loop.feed.read(loop.state.progress.cursor)
+    model = loop.state.model
+    noisy = tuple(type(layer)(*(torch.randn_like(s) for s in layer)) for layer in loop.state.carried)
+    assert torch.equal(model(batch.inputs, noisy, batch.fresh)[0], model(batch.inputs, None, batch.fresh)[0])
