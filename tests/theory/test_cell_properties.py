@@ -14,8 +14,6 @@ from tidegate.theory.cells import CELLS, cell_named, zero_state
 from tidegate.theory.finite_differences import random_fresh, random_parameters, random_state, random_values
 from tidegate.theory.state import HiddenState, LSTMState
 
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
-
 
 class Case(NamedTuple):
     """One cell with random values of one random shape."""
@@ -39,8 +37,8 @@ def case(cell: str, T: int, B: int, I: int, H: int, seed: int) -> Case:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    sizes = [draw(st.integers(1, 7), label=name) for name in "TBIH"]
-    return case(draw(st.sampled_from(sorted(CELLS))), *sizes, seed=draw(st.integers(0, 2**32)))
+    T, B, I, H = (draw(st.integers(1, 7), label=name) for name in "TBIH")
+    return case(draw(st.sampled_from(sorted(CELLS))), T, B, I, H, seed=draw(st.integers(0, 2**32)))
 
 
 properties = settings(max_examples=30, deadline=None)
@@ -57,7 +55,7 @@ def run(c: Case, **changed: Any) -> tuple[Any, Any, Any, Any, Any]:
 def assert_equal(found: Any, wanted: Any) -> None:
     """Compare arrays, or tuples of arrays, to rounding."""
     for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(one, other, **CLOSE)
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
 
 
 @properties
