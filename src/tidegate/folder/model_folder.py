@@ -114,7 +114,7 @@ def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
 
 def _migrated(file: Path, config: dict[str, Any]) -> dict[str, Any]:
     found = version = config.get("format_version")
-    while version != FORMAT_VERSION:
+    while type(version) is not int or version != FORMAT_VERSION:  # True == 1, but is no version
         if type(version) is not int or version not in MIGRATIONS:
             raise TidegateError(
                 f"{file} has the format_version {found!r}, but this Tidegate reads {FORMAT_VERSION}: "
@@ -141,7 +141,12 @@ def _model_config(values: dict[str, Any], where: str) -> ModelConfig:
 
 def read_tokenizer(path: Path) -> Tokenizer:
     """Return the tokenizer of a folder's tokenizer.json."""
-    return from_json(_read_json(path / TOKENIZER, TOKENIZER_LIMIT))
+    file = path / TOKENIZER
+    values = _read_json(file, TOKENIZER_LIMIT)
+    try:
+        return from_json(values)
+    except TidegateError as error:
+        raise TidegateError(f"{file}: {error}") from None
 
 
 def _check_is_model_folder(path: Path) -> None:

@@ -80,7 +80,8 @@ def _check_kinds(
         raise TidegateError(
             f"{where} holds the tensor {name} {found[name][0]}, which a model of these settings lacks; {RESTORE}."
         )
-    for name, (shape, dtype) in found.items():
+    for name in wanted:
+        shape, dtype = found[name]
         if shape != wanted[name]:
             raise TidegateError(
                 f"{where}: tensor {name} has the shape {shape}, but {wanted[name]} was wanted; {RESTORE}."
