@@ -26,7 +26,7 @@ def example() -> ModuleType:
 
 
 def test_the_loss_falls_to_the_stated_value(example: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    stated = re.search(r"within (\d+) steps.* nats a character, to below (\d\.\d+)\.", example.__doc__, re.DOTALL)
+    stated = re.search(r"within (\d+) steps.* nats a character, to below (\d\.\d+)\.", str(example.__doc__), re.DOTALL)
     assert stated is not None
     loss, text = example.train(int(stated[1]))
     assert loss < float(stated[2])
@@ -37,7 +37,7 @@ def test_the_loss_falls_to_the_stated_value(example: ModuleType, capsys: pytest.
 
 
 def test_the_stated_start_is_ln_v(example: ModuleType) -> None:
-    assert f"{np.log(example.V):.2f} nats a character" in example.__doc__
+    assert f"{np.log(example.V):.2f} nats a character" in str(example.__doc__)
 
 
 def test_it_runs_as_a_command() -> None:

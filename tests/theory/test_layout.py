@@ -53,6 +53,12 @@ def test_every_cell_has_its_gates() -> None:
     assert GATES.keys() == CELLS.keys()
 
 
+@pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("lstm", 4), ("gru", 3), ("gru_reset_before", 3)])
+def test_the_number_of_parameters_is_the_documented_one(cell: str, gates: int) -> None:
+    p = random_parameters(cell, I, H, np.random.default_rng(0))
+    assert sum(value.size for value in p) == gates * (H * I + H * H + H) + (H if cell == "gru" else 0)
+
+
 @pytest.mark.parametrize("name", ["weight_ih", "bias_ih", "bias_hh"])
 def test_a_tensor_of_the_wrong_size_is_named(name: str) -> None:
     tensors = stacked("lstm")
