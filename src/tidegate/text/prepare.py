@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,8 +28,9 @@ from tidegate.text.tokenizers.base import canonical_digest
 Progress = Callable[[str, int, int], None]
 """Called as (what is done, bytes on disk done, bytes on disk in all)."""
 
-SAMPLE_BYTES = 2**26
-"""Words and BPE are learnt from at most 64 MiB of text, taken evenly from all of it."""
+SAMPLE_BYTES = 2**24
+"""Words and BPE are learnt from at most 16 MiB of text, taken evenly from all of it. More would not change what is
+frequent, and of Chinese, where a word for BPE is a whole clause, 16 MiB take about a minute."""
 _TOKENIZER_BYTES = 2**28
 
 
@@ -121,7 +121,7 @@ def _split_text(
         whole = _measure(held_out, meter, progress)
         return _SplitText([*sources, *held_out], whole, content.byte_count, progress)
     boundary = int((1 - validation) * content.byte_count) if validation else content.byte_count
-    if validation and not 0 < boundary < content.byte_count:
+    if validation and not 4 <= boundary < content.byte_count:  # 4: the first character must fit
         raise TidegateError(
             f"The text is too short to hold out {validation:g} of its {content.byte_count} bytes for validation: "
             f"give more text, or a validation of 0."
@@ -134,13 +134,15 @@ def _measure(sources: list[Source], meter: ContentMeter, progress: Progress) -> 
     before = meter.content.byte_count
     deque(meter.through(_read(sources, "Reading the text", progress)), maxlen=0)
     if meter.content.byte_count == before:
-        which = "" if len(sources) == 1 else f" (and so are the {len(sources) - 1} other files)"
+        others = len(sources) - 1
+        which = "" if not others else " (and so is the other file)" if others == 1 else f" (and {others} more are)"
         raise TidegateError(f"{sources[0].name} is empty{which}: give a file that has text.")
     return meter.content
 
 
 def _read(sources: list[Source], label: str, progress: Progress) -> Iterator[Piece]:
     total = sum(source.size for source in sources)
+    progress(label, 0, total)
     return read_pieces(sources, report=lambda done: progress(label, done, total))
 
 
@@ -150,16 +152,18 @@ def split(pieces: Iterable[Piece], boundary: int) -> Iterator[tuple[bool, Piece]
     The piece across it is cut in two, at the start of the character there; the second part starts no document.
     """
     position = 0
-    for text, starts in pieces:
-        data = text.encode("utf-8")
-        cut = min(max(boundary - position, 0), len(data))
+    for piece in pieces:
+        data = piece.text.encode("utf-8")
+        cut = boundary - position
         position += len(data)
-        while 0 < cut < len(data) and data[cut] & 0xC0 == 0x80:
+        if not 0 < cut < len(data):
+            yield cut > 0, piece
+            continue
+        while cut and data[cut] & 0xC0 == 0x80:  # a byte within a character
             cut -= 1
         if cut:
-            yield True, Piece(data[:cut].decode("utf-8"), starts)
-        if cut < len(data):
-            yield False, Piece(data[cut:].decode("utf-8"), starts and cut == 0)
+            yield True, Piece(data[:cut].decode("utf-8"), piece.starts_document)
+        yield False, Piece(data[cut:].decode("utf-8"), piece.starts_document and cut == 0)
 
 
 def sample(texts: Iterable[str], total_bytes: int, limit: int = SAMPLE_BYTES) -> Iterator[str]:
@@ -181,8 +185,7 @@ def _learnt(text: _SplitText, kind: str, vocabulary: int | None, cache: Path) ->
             return from_json(json.loads(file.read(_TOKENIZER_BYTES)))
     except (OSError, ValueError, RecursionError, TidegateError):
         pass  # not there, or damaged: learnt anew
-    training = takewhile(lambda part: part[0], text.pieces("Learning the tokenizer"))
-    texts = (piece.text for _, piece in training)
+    texts = (piece.text for trained, piece in text.pieces("Learning the tokenizer") if trained)
     tokenizer = train(kind, sample(texts, text.boundary) if kind in ("words", "bpe") else texts, vocabulary)
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as file:

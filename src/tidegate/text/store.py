@@ -52,8 +52,11 @@ class TokenStore:
         self.byte_count, self.character_count = meta["byte_count"], meta["character_count"]
         self.unknown_count = meta["unknown_count"]
         self._tokens, self._shard_tokens = meta["token_count"], meta["shard_tokens"]
-        sizes = [min(self._shard_tokens, self._tokens - start) for start in range(0, self._tokens, self._shard_tokens)]
-        self._shards = [_map(_shard(folder, i), np.dtype(meta["dtype"]), size) for i, size in enumerate(sizes)]
+        dtype, starts = np.dtype(meta["dtype"]).newbyteorder("<"), range(0, self._tokens, self._shard_tokens)
+        self._shards = [
+            _map(_shard(folder, number), dtype, min(self._shard_tokens, self._tokens - start))
+            for number, start in enumerate(starts)
+        ]
         self.document_starts = _map(folder / _STARTS, np.dtype("<i8"), meta["document_count"])
 
     def __len__(self) -> int:

@@ -1,0 +1,136 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidegate.errors import TidegateError
+from tidegate.text.corpus import Piece
+from tidegate.text.store import StoreWriter, TokenStore
+from tidegate.text.tokenizer import Tokenizer, from_json, train
+
+PIECES = [Piece("床前明月光\n", True), Piece("moon", False), Piece("疑是地上霜", True), Piece("?", True)]
+
+
+def written(folder: Path, tokenizer: Tokenizer, shard_tokens: int = 5, pieces: list[Piece] = PIECES) -> TokenStore:
+    with StoreWriter(folder, tokenizer, shard_tokens) as writer:
+        for piece in pieces:
+            writer.write(piece)
+        writer.finish()
+    return TokenStore(folder, tokenizer.digest)
+
+
+def test_the_ids_are_documents_and_their_tokens(tmp_path: Path) -> None:
+    tokenizer = train("bytes", [])
+    store = written(tmp_path / "s", tokenizer)
+    first, rest, second, third = (tokenizer.encode(piece.text).tolist() for piece in PIECES)
+    expected = [256, *first, *rest, 256, *second, 256, *third]
+    assert store.read(0, len(store)).tolist() == expected
+    assert store.read(0, len(store)).dtype == np.int64
+    assert store.document_starts.tolist() == [0, 1 + len(first + rest), 2 + len(first + rest + second)]
+    assert [expected[start] for start in store.document_starts] == [256, 256, 256]
+    assert store.byte_count == len(expected) - 3
+    assert store.character_count == sum(len(piece.text) for piece in PIECES)
+    assert store.unknown_count == 0
+
+
+def test_unknown_tokens_are_counted(tmp_path: Path) -> None:
+    store = written(tmp_path / "s", train("characters", ["床前明月光\n"]))
+    assert store.unknown_count == len("moon" + "疑是地上霜" + "?")
+
+
+@given(start=st.integers(0, 33), count=st.integers(0, 33), shard_tokens=st.integers(1, 40))
+@settings(max_examples=15, deadline=None)
+def test_many_shards_read_as_one(
+    tmp_path_factory: pytest.TempPathFactory, start: int, count: int, shard_tokens: int
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    tokenizer = train("characters", ["床前明月光疑是地上霜"])
+    one = written(folder / "one", tokenizer, 10**6)
+    many = written(folder / "many", tokenizer, shard_tokens)
+    stop = min(start + count, len(one))
+    start = min(start, stop)
+    np.testing.assert_array_equal(many.read(start, stop), one.read(start, stop))
+    np.testing.assert_array_equal(many.document_starts, one.document_starts)
+    assert len(list((folder / "many").glob("ids-*"))) == -(-len(one) // shard_tokens)
+
+
+def test_reading_outside_is_an_index_error(tmp_path: Path) -> None:
+    store = written(tmp_path / "s", train("bytes", []))
+    for start, stop in ((-1, 2), (3, 2), (0, len(store) + 1)):
+        with pytest.raises(IndexError):
+            store.read(start, stop)
+
+
+@pytest.mark.parametrize(("characters", "dtype"), [(2**16 - 2, "uint16"), (2**16 - 1, "uint32")])
+def test_the_ids_take_two_bytes_where_they_fit(tmp_path: Path, characters: int, dtype: str) -> None:
+    vocabulary = "".join(chr(code) for code in range(0x20000, 0x20000 + characters))
+    store = written(tmp_path / "s", train("characters", [vocabulary]), 10**6, [Piece(vocabulary[-3:] + "?", True)])
+    assert json.loads((tmp_path / "s" / "meta.json").read_text())["dtype"] == dtype
+    document, unknown = characters, characters + 1
+    assert store.read(0, 5).tolist() == [document, characters - 3, characters - 2, characters - 1, unknown]
+
+
+def test_a_part_may_have_no_document_start(tmp_path: Path) -> None:
+    store = written(tmp_path / "s", train("bytes", []), 5, [Piece("ab", False)])
+    assert store.document_starts.shape == (0,)
+    assert store.read(0, 2).tolist() == [97, 98]
+
+
+def test_a_vocabulary_in_another_order_is_refused(tmp_path: Path) -> None:
+    tokenizer = train("words", [" the the of of a"])
+    written(tmp_path / "s", tokenizer)
+    data = tokenizer.to_json()
+    turned = from_json({**data, "words": data["words"][::-1]})
+    assert turned.vocabulary_size == tokenizer.vocabulary_size
+    with pytest.raises(TidegateError, match=f"{tokenizer.digest[:12]}…, but {turned.digest[:12]}… is wanted"):
+        TokenStore(tmp_path / "s", turned.digest)
+
+
+def test_an_unfinished_store_is_none(tmp_path: Path) -> None:
+    tokenizer = train("bytes", [])
+    with StoreWriter(tmp_path / "s", tokenizer) as writer:
+        writer.write(PIECES[0])
+    with pytest.raises(TidegateError, match="no token store"):
+        TokenStore(tmp_path / "s", tokenizer.digest)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("format_version", 2, "has version 2, 1 is wanted"),
+        ("format", "x", "1 is wanted"),
+        ("dtype", "float64", "wrong field"),
+        ("token_count", -1, "wrong field"),
+        ("token_count", 10**15, "bytes are|are wanted"),
+        ("token_count", "9", "wrong field"),
+        ("shard_tokens", 0, "wrong field"),
+        ("byte_count", None, "wrong field"),
+        ("document_count", 2, r"document_starts\.bin has 24 bytes, 16 are wanted"),
+        ("tokenizer_digest", 5, "wrong field"),
+    ],
+)
+def test_a_wrong_meta_is_refused(tmp_path: Path, field: str, value: object, said: str) -> None:
+    tokenizer = train("bytes", [])
+    written(tmp_path / "s", tokenizer, 10**6)
+    meta = tmp_path / "s" / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), field: value}))
+    with pytest.raises(TidegateError, match=said):
+        TokenStore(tmp_path / "s", tokenizer.digest)
+
+
+def test_truncated_or_missing_files_are_refused(tmp_path: Path) -> None:
+    tokenizer = train("bytes", [])
+    written(tmp_path / "s", tokenizer, 10)
+    shard = tmp_path / "s" / "ids-00001.bin"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(TidegateError, match=r"ids-00001\.bin has 19 bytes, 20 are wanted"):
+        TokenStore(tmp_path / "s", tokenizer.digest)
+    shard.unlink()
+    with pytest.raises(TidegateError, match=r"ids-00001\.bin is missing"):
+        TokenStore(tmp_path / "s", tokenizer.digest)
+    (tmp_path / "s" / "meta.json").write_bytes(b"\xff")
+    with pytest.raises(TidegateError, match="no token store"):
+        TokenStore(tmp_path / "s", tokenizer.digest)
