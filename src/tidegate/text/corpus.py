@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
@@ -121,7 +122,8 @@ def _refuse_binary(source: Source, head: bytes) -> None:
 def _wrong_encoding(source: Source, offset: int, byte: int, encoding: str = "GB18030") -> TidegateError:
     return TidegateError(
         f"{source.name} is not UTF-8: the byte 0x{byte:02x} at offset {offset} does not fit. "
-        f"Convert it, for instance with: iconv -f {encoding} -t UTF-8 {source.name} > converted.txt"
+        f"Convert it to UTF-8 from the encoding that it has, for instance by: "
+        f"iconv -f {encoding} -t UTF-8 {shlex.quote(source.name)} > converted.txt"
     )
 
 

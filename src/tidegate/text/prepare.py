@@ -114,7 +114,8 @@ def _split_text(
     held_out = find_sources(validation_data)
     sources = without(find_sources(data), held_out)
     if not sources:
-        raise TidegateError("No text to learn from is named (besides the validation text): name a file or a folder.")
+        besides = " besides the validation text" if held_out else ""
+        raise TidegateError(f"No text to learn from is named{besides}: name a file, a folder or a glob.")
     meter = ContentMeter()
     content = _measure(sources, meter, progress)
     if held_out:

@@ -147,8 +147,8 @@ def _missing(path: Path) -> str:
 def _no_text(folder: Path, paths: Sequence[Path]) -> str:
     counts = Counter(path.suffix.lower() or "no suffix" for path in paths)
     most = sorted(counts, key=lambda suffix: (-counts[suffix], suffix))[:5]
-    there = ", ".join(f"{counts[suffix]} with {suffix}" for suffix in most)
-    found = f"of its {len(paths)} files {there}" if paths else "it has no visible files"
+    there = ", ".join(f"{counts[suffix]} × {suffix}" for suffix in most)
+    found = f"found {there}" if paths else "it has no visible files"
     return (
         f"The folder {folder} has no text: looked for {', '.join(SUFFIXES)}, but {found}. "
         f"Name such a folder, or other files by themselves or by a glob such as '{folder}/**/*.py'."
