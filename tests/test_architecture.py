@@ -21,9 +21,22 @@ LAYERS = {
     "models": 5,
     "training": 6,
     "train": 7, "evaluate": 7, "generate": 7, "gradcheck": 7,
+    "flags": 8,
     "cli": 9, "__main__": 10, "__init__": 0,
 }  # fmt: skip
-TORCH_FREE = ("errors", "config", "theory", "text", "folder", "runtime", "cli", "generate", "gradcheck", "__init__")
+TORCH_FREE = (
+    "errors",
+    "config",
+    "theory",
+    "text",
+    "folder",
+    "runtime",
+    "flags",
+    "cli",
+    "generate",
+    "gradcheck",
+    "__init__",
+)
 FORBIDDEN = ("pickle", "cPickle", "dill", "joblib", "marshal", "shelve")
 
 

@@ -8,14 +8,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-import re
 import sys
-from argparse import SUPPRESS, ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import Any
-
-import docstring_parser
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 import tidegate
 from tidegate.errors import TidegateError, nearest
@@ -91,7 +86,7 @@ VERBS = {
         "tidegate.gradcheck:gradcheck",
         ("tidegate.gradcheck:GradcheckSettings",),
         "Check every gradient of the theory by finite differences.",
-        (("tidegate gradcheck", "all cells"), ("tidegate gradcheck --cells '[lstm]' --hidden 8", "one cell, larger")),
+        (("tidegate gradcheck", "all cells"), ("tidegate gradcheck --cells lstm --hidden 16", "one cell, larger")),
     ),
 }
 
@@ -150,112 +145,15 @@ def overview() -> str:
 
 def parse(name: str, words: Sequence[str]) -> list[Any]:
     """Turn a verb's arguments into its settings, one dataclass each."""
+    from tidegate.flags import (
+        Flags,
+    )  # the parser library takes a tenth of a second, which the overview need not wait for
+
     verb = VERBS[name]
     kinds = [_resolve(home) for home in verb.settings]
-    parser = _parser(name, verb, kinds)
-    try:
-        given = parser.parse_args([_underscored(word) for word in words])
-    except ArgumentError as error:
-        raise TidegateError(_explained(str(error), name, kinds)) from None
-    return [_build(kind, given, verb) for kind in kinds]
+    return Flags(f"{PROGRAM} {name}", verb.summary, verb.examples, kinds, verb.positional, verb.many).parse(words)
 
 
 def _resolve(home: str) -> Any:
     module, attribute = home.split(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-class _Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Help without the types, which the metavariables and texts already tell."""
-
-    def _get_help_string(self, action: Any) -> str:
-        text = action.help or ""
-        shown = action.option_strings and action.default not in (None, "", [], (), False, SUPPRESS)
-        return f"{text} (default: %(default)s)" if shown and "config" not in action.dest else text
-
-
-class _Parser(ArgumentParser):
-    """A parser that shows flags with dashes, as they are written in a shell."""
-
-    def format_help(self) -> str:
-        return re.sub(r"--\w+", lambda flag: "--" + flag[0][2:].replace("_", "-"), super().format_help())
-
-
-def _parser(name: str, verb: Verb, kinds: list[type]) -> ArgumentParser:
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    examples = "\n".join(f"  {command}\n      {what}" for command, what in verb.examples)
-    parser = _Parser(
-        prog=f"{PROGRAM} {name}",
-        description=f"{verb.summary}\n\nexamples:\n{examples}",
-        formatter_class=_Formatter,
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--config", action="config", help="A YAML file with any of the options below; flags override it."
-    )
-    if verb.positional:
-        text = _field_help(kinds[0], verb.positional)
-        if verb.many:
-            parser.add_argument("texts", nargs="*", type=str, default=[], metavar="TEXT", help=text)
-        else:
-            parser.add_argument(verb.positional, type=str, metavar=verb.positional.upper(), help=text)
-    for kind in kinds:
-        lists = {f.name for f in dataclasses.fields(kind) if "list[" in str(f.type) or "tuple[" in str(f.type)}
-        single = {verb.positional} if kind is kinds[0] and verb.positional and not verb.many else set()
-        parser.add_class_arguments(kind, skip=lists | single)
-        for field in sorted(lists):
-            # given several times on the command line, a list in YAML
-            text = _field_help(kind, field) if field != verb.positional else SUPPRESS
-            parser.add_argument(f"--{field}", action="append", type=str, default=[], help=text)
-    return parser
-
-
-def _field_help(kind: type, field: str) -> str:
-    """Return the docstring under a dataclass field."""
-    parsed = docstring_parser.parse_from_object(kind)
-    return next(p.description or "" for p in parsed.params if p.arg_name == field)
-
-
-def _underscored(word: str) -> str:
-    """Turn ``--hidden-size=3`` into ``--hidden_size=3``: flags are fields, and a shell prefers dashes."""
-    if not word.startswith("--"):
-        return word
-    flag, equals, value = word.partition("=")
-    return "--" + flag[2:].replace("-", "_") + equals + value
-
-
-def _build(kind: type, given: Namespace, verb: Verb) -> Any:
-    values = {}
-    for field in dataclasses.fields(kind):
-        value = given[field.name]
-        if field.name == verb.positional and verb.many:
-            value = given["texts"] or value
-        values[field.name] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
-
-
-def _explained(message: str, name: str, kinds: Sequence[type]) -> str:
-    """Reword a parser's complaint: what was found, what was wanted, what to do."""
-    known = [field.name for kind in kinds for field in dataclasses.fields(kind)]
-    see = f"See {PROGRAM} {name} --help."
-    if unknown := re.search(r"Option '([^']+)' is not accepted", message):
-        return f"Unknown field {unknown[1]!r}{nearest(unknown[1], known)}. {see}"
-    if unknown := re.search(r"unrecognized arguments: (\S+)", message):
-        flag = unknown[1].split("=")[0]
-        near = nearest(flag, ["--" + field.replace("_", "-") for field in known])
-        return f"Unknown flag or argument {flag.replace('_', '-')!r}{near}. {see}"
-    if wrong := re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL):
-        return f"--{wrong[1].replace('_', '-')}: {_plain(wrong[2])} {see}"
-    return f"{' '.join(message.split())} {see}"
-
-
-def _plain(complaint: str) -> str:
-    """Put a complaint about a value into words that need no Python."""
-    text = " ".join(complaint.split())
-    words = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
-    for python, plain in words.items():
-        text = text.replace(f"Expected a {python}", f"expected {plain}")
-    text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]", lambda m: "expected one of " + m[1].replace("'", ""), text)
-    text = re.sub(r"Got value: (.*)$", r"but found '\1'.", text)
-    return text.replace(". but", ", but")

@@ -70,14 +70,15 @@ def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tupl
 def _print_table(console: Console, what: str, store: TokenStore, results: dict[str, LossSum]) -> None:
     console.print(
         Text(
-            f"{what}: {len(store) - 1:,} tokens predicted, {store.byte_count:,} bytes, {store.character_count:,} characters"
+            f"{what}: {len(store) - 1:,} tokens predicted, {store.byte_count:,} bytes, "
+            f"{store.character_count:,} characters"
         )
     )
     if store.unknown_count:
         share = store.unknown_count / len(store)
         console.print(
             Text(
-                f"{store.unknown_count:,} tokens ({share:.2%}) are unknown to the vocabulary and were predicted as such.",
+                f"{store.unknown_count:,} tokens ({share:.2%}) are unknown to the vocabulary, predicted as such.",
                 "yellow",
             )
         )

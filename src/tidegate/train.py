@@ -68,13 +68,14 @@ def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: R
     )
     if recorded is not None:
         _check_same(recorded, record, folder)
+    feed = Feed(prepared.train, prepared.tokenizer.document_id, training.lanes, training.window, training.seed)
     folder.training.mkdir(parents=True, exist_ok=True)
     with folder.locked():
         if recorded is None and folder.record.exists():  # another process was faster
             raise TidegateError(
                 f"{folder.path} holds a run already: resume it (--resume {folder.path}) or choose another --out."
             )
-        return Training(folder, record, recorded, prepared, console).run()
+        return Training(folder, record, recorded, prepared, feed, console).run()
 
 
 def set_up_torch(threads: int | None) -> None:
@@ -122,6 +123,7 @@ class Training:
     recorded: RunRecord | None
     """as it was when the run began; None for a new run"""
     prepared: Prepared
+    feed: Feed
     console: Console
 
     def run(self) -> int:
@@ -129,10 +131,10 @@ class Training:
         config, tokenizer = self.record.training, self.prepared.tokenizer
         torch.manual_seed(config.seed)
         model = LanguageModel(self.record.model, tokenizer.vocabulary_size)
-        feed = Feed(self.prepared.train, tokenizer.document_id, config.lanes, config.window, config.seed)
+        feed = self.feed
         state = new_state(model, config, feed.lanes)
         resumed_at = self._begin(state)
-        self._announce(model, feed, resumed_at, state)
+        self._announce(model, resumed_at, state)
         if state.progress.finished:
             self._say(f"{self.folder.path} is finished: nothing is left to do.")
             return 0
@@ -152,12 +154,13 @@ class Training:
             events.close()
         if not finished:
             self._say(
-                f"Stopped at step {state.progress.step}; all is kept. Go on with:\n  tidegate train --resume {self.folder.path}"
+                f"Stopped at step {state.progress.step}; all is kept. Go on with:\n"
+                f"  tidegate train --resume {self.folder.path}"
             )
         return 0 if finished else CARRY_ON
 
     def _begin(self, state: TrainState) -> int | None:
-        """Write a new run's first files, or put back the state of a resumed one; returns the step that it goes on from."""
+        """Write a new run's first files, or put back a resumed one's state; returns the step it goes on from."""
         if self.recorded is None:
             write_config(self.folder.path, self.record.model, self.prepared.tokenizer)
             write_record(self.folder.record, self.record)
@@ -168,17 +171,19 @@ class Training:
         restore(state, captured)
         return state.progress.step
 
-    def _announce(self, model: LanguageModel, feed: Feed, resumed_at: int | None, state: TrainState) -> None:
-        c, parameters = model.config, sum(p.numel() for p in model.parameters())
+    def _announce(self, model: LanguageModel, resumed_at: int | None, state: TrainState) -> None:
+        feed, c, parameters = self.feed, model.config, sum(p.numel() for p in model.parameters())
         self._say(
-            f"Kernels: PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+            f"Kernels: PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, "
+            f"{torch.get_num_threads()} threads"
         )
         self._say(
-            f"Model: {c.layers}×{c.hidden_size} {c.cell}, {parameters:,} parameters, {self.prepared.tokenizer.vocabulary_size:,} "
-            f"{self.prepared.tokenizer.kind} tokens"
+            f"Model: {c.layers}×{c.hidden_size} {c.cell}, {parameters:,} parameters, "
+            f"{self.prepared.tokenizer.vocabulary_size:,} tokens in the vocabulary ({self.prepared.tokenizer.kind})"
         )
         self._say(
-            f"Text: {len(self.prepared.train):,} tokens to learn from, read in {feed.lanes} lanes, {feed.windows:,} steps an epoch"
+            f"Text: {len(self.prepared.train):,} tokens to learn from, read in {feed.lanes} lanes, "
+            f"{feed.windows:,} steps an epoch"
         )
         if feed.lanes < self.record.training.lanes:
             self._say(f"The text is short: {feed.lanes} lanes instead of {self.record.training.lanes}.")

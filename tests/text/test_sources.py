@@ -104,3 +104,13 @@ def test_the_embedded_corpora_are_sources(tmp_path: Path) -> None:
     assert [source.size for source in sources] == [1575268, 3914808]
     with pytest.raises(TidegateError, match="did you mean 'tang-poems'"):
         embedded_corpus("tang_poems")
+
+
+def test_a_model_folder_within_the_text_is_left_out(tmp_path: Path) -> None:
+    """A run that was trained in the folder of its text must not read its own card and log as text."""
+    (tmp_path / "text.txt").write_text("text")
+    model = tmp_path / "runs" / "text"
+    (model / "training").mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "README.md", "training/log.jsonl"):
+        (model / name).write_text("{}")
+    assert [Path(source.name).name for source in find_sources([str(tmp_path)])] == ["text.txt"]

@@ -121,7 +121,9 @@ def test_resumed_is_never_stopped(prepared, tmp_path, cell, stop_at):
     whole.run()
 
     first = Recorder(validation=[2.0])
-    stopped = small_loop(prepared, first, cell=cell, steps=150, patience=0, interrupted=lambda: stopped.state.progress.step == stop_at)
+    stopped = small_loop(
+        prepared, first, cell=cell, steps=150, patience=0, interrupted=lambda: stopped.state.progress.step == stop_at
+    )
     assert not stopped.run()
     checkpoint.save(tmp_path / "c.safetensors", first.saved[-1])
 

@@ -56,7 +56,9 @@ def test_protocols_against_the_plain_loop(prepared, model, protocol, restart):
 @given(lanes=st.integers(1, 400), window=st.sampled_from([0, 1, 3, 256, 1000]))
 def test_each_token_is_predicted_once(prepared, model, lanes, window):
     seen = []
-    found = measure(model, prepared.validation, prepared.tokenizer, Protocol(window, lanes), lambda d, t: seen.append((d, t)))
+    found = measure(
+        model, prepared.validation, prepared.tokenizer, Protocol(window, lanes), lambda d, t: seen.append((d, t))
+    )
     assert found.tokens == len(prepared.validation) - 1
     assert seen[-1] == (found.tokens, found.tokens)
 

@@ -1,4 +1,4 @@
-"""Variational dropout (Gal & Ghahramani 2016, arXiv 1512.05287): one mask for all steps of a window, another for each lane."""
+"""Variational dropout (Gal & Ghahramani 2016, arXiv 1512.05287): one mask for all steps of a window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DropoutMasks:
     step: int
 
     def apply(self, x: Tensor, site: int) -> Tensor:
-        """Drop units of x ``(T, B, H)`` by the mask of one site (0: the embedding, i + 1: block i), scaling up the rest."""
+        """Drop units of x ``(T, B, H)`` by the mask of a site (0: the embedding, i + 1: block i); the rest grows."""
         if self.share == 0:
             return x
         generator = torch.Generator().manual_seed(mix(self.seed, self.step, site))

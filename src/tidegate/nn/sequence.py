@@ -17,7 +17,7 @@ LayerState = HiddenState | LSTMState
 
 
 class CellWeights(NamedTuple):
-    """A cell's parameters under PyTorch's names: G gates stacked, G = 1, 4, 3, 3 for rnn, lstm, gru, gru_reset_before."""
+    """A cell's parameters under PyTorch's names: G gates stacked, in the order of `tidegate.theory.layout.GATES`."""
 
     weight_ih: Tensor
     """``(G·H, I)``"""

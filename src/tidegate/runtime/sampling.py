@@ -77,7 +77,7 @@ def choose(
         return int(np.argmax(scores))
     with np.errstate(over="ignore"):  # -inf is right for what a small temperature leaves no chance
         candidates, p = _candidates(scores / sampling.temperature, sampling)
-    cumulative = np.cumsum(p)
+    cumulative = np.add.accumulate(p)
     at = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
     if at == len(p):  # uniform * total was rounded up to the total
         at = int(np.flatnonzero(p)[-1])
@@ -118,7 +118,7 @@ def _candidates(scores: NDArray[np.float64], sampling: Sampling) -> tuple[NDArra
         candidates = candidates[: sampling.top_k]
     p = np.exp(scores[candidates])
     if sampling.top_p < 1:
-        p_before = np.cumsum(p) - p
+        p_before = np.add.accumulate(p) - p
         kept = p_before < sampling.top_p * p.sum()
         candidates, p = candidates[kept], p[kept]
     if sampling.min_p > 0:

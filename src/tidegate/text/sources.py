@@ -24,6 +24,9 @@ TEXT_SUFFIXES = (".txt", ".md")
 SUFFIXES = (*TEXT_SUFFIXES, ".jsonl")
 """The files that are taken from a folder; a file that is named itself may have any suffix."""
 
+MODEL_FILES = {"config.json", "tokenizer.json"}
+"""A folder that holds these is a model's: its card and its log are no text to learn from."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -117,7 +120,8 @@ def _file(path: Path) -> Source:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the visible files under the folder, sorted; a folder seen before (a loop of links) is left out."""
+    """Yield the visible files under the folder, sorted; model folders and folders seen before (a loop of links) are
+    left out."""
     seen: set[str] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
@@ -125,6 +129,9 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
+        if set(names) >= MODEL_FILES:
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(here, name)

@@ -52,8 +52,8 @@ def load(path: Path, expected: TrainState) -> Capture:
         ) from error
     if header.get("format") != FORMAT or header.get("format_version") != str(FORMAT_VERSION):
         raise TidegateError(
-            f"{path} is of format {header.get('format')!r} version {header.get('format_version')!r}, but {FORMAT!r} version "
-            f"{FORMAT_VERSION} was wanted: resume it with the version of Tidegate that wrote it."
+            f"{path} is of format {header.get('format')!r} version {header.get('format_version')!r}, but {FORMAT!r} "
+            f"version {FORMAT_VERSION} was wanted: resume it with the version of Tidegate that wrote it."
         )
     _check_tensors(path, tensors, expected)
     return Capture(tensors, _numbers(path, header.get("progress", "")))

@@ -1,4 +1,4 @@
-"""What a run tells: one stream of events, and the sinks that write it down (JSONL, TensorBoard) or show it (terminal)."""
+"""What a run tells: events, and the sinks that write them down (JSONL, TensorBoard) or show them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 class JsonlLog:
-    """``training/log.jsonl``: one event a line. Resumed, it goes on after the checkpoint's step, as if never stopped."""
+    """``training/log.jsonl``: one event a line. Resumed, it goes on after the checkpoint's step."""
 
     def __init__(self, path: Path, resumed_at: int | None) -> None:
         kept = [] if resumed_at is None else [e for e in read_log(path) if _before(e, resumed_at)]

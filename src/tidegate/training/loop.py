@@ -127,7 +127,10 @@ class Loop:
         )
         if self.config.patience and p.since_best >= self.config.patience and done < 1:
             p.finished = True
-            message = f"Stopped early: no better validation loss in {p.since_best} evaluations; the weights of step {p.best_step} are kept."
+            message = (
+                f"Stopped early: no better validation loss in {p.since_best} evaluations; "
+                f"the weights of step {p.best_step} are kept."
+            )
             self.events.tell("early_stop", p.step, message=message)
         if done >= 1:
             p.finished = True

@@ -1,4 +1,4 @@
-"""Measuring a model on a text: sums of nats, tokens, bytes and characters, divided once; the protocol is in the name."""
+"""Measuring a model on a text: sums of nats, tokens, bytes, characters, divided once; the protocol is in the name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``training/run.json``: the resolved settings of a run, what it was run on, and the digests that a resumed run checks."""
+"""``training/run.json``: a run's settings, what it runs on, and the digests that a resumed run checks."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def settle(given: Any, recorded: Any, kind: type) -> Any:
 def announce_differences(recorded: dict[str, str], now: dict[str, str]) -> list[str]:
     """Return a sentence for each thing that the last bits depend on and that has changed."""
     return [
-        f"{name} was {recorded.get(name, 'not recorded')}, is now {value}: the run goes on, but its last bits may differ."
+        f"{name} was {recorded.get(name, 'not recorded')}, is now {value}: its last bits may differ."
         for name, value in now.items()
         if recorded.get(name) != value
     ]
@@ -122,5 +122,5 @@ def absolute(data: DataConfig) -> DataConfig:
     return dataclasses.replace(
         data,
         data=tuple(os.path.abspath(path) for path in data.data),
-        validation_data=tuple(os.path.abspath(path) for path in data.validation_data),
+        validation_data=None if data.validation_data is None else os.path.abspath(data.validation_data),
     )

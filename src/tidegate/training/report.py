@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from tidegate.folder.card import Card
 from tidegate.text.prepare import Prepared
@@ -16,7 +17,7 @@ def card_of(
 ) -> Card:
     """Return the card of a run as it stands."""
     training, progress = record.training, state.progress
-    source = ", ".join(record.data.data) or f"the embedded corpus {record.data.corpus}"
+    source = ", ".join(Path(name).name for name in record.data.data) or f"the embedded corpus {record.data.corpus}"
     return Card(
         title=f"{record.model.layers}×{record.model.hidden_size} {record.model.cell} language model",
         model=record.model,
@@ -35,7 +36,7 @@ def card_of(
             ("lanes × window", f"{training.lanes} × {training.window}, truncated BPTT, state carried"),
             (
                 "optimizer",
-                f"AdamW, rate {training.learning_rate:g}, decay {training.weight_decay:g}, clipped at {training.clip:g}",
+                f"AdamW, rate {training.learning_rate:g}, decay {training.weight_decay:g}, clip {training.clip:g}",
             ),
             ("seed", str(training.seed)),
         ],
@@ -54,5 +55,5 @@ def _validation(record: RunRecord, prepared: Prepared) -> str:
     if prepared.validation is None:
         return "none"
     unknown = prepared.validation.unknown_count
-    where = record.data.validation_data or f"the last {record.data.validation:g} of the text"
+    where = Path(record.data.validation_data or "").name or f"the last {record.data.validation:g} of the text"
     return f"{where}: {len(prepared.validation):,} tokens" + (f", {unknown:,} of them unknown" if unknown else "")

@@ -1,4 +1,4 @@
-"""A run's folder: the model folder that the training writes into, with all that belongs to the training under ``training/``."""
+"""A run's folder: a model folder, and in it ``training/`` with all that only the training needs."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class TerminalView:
             self._evaluation(event)
         elif "message" in event:
             style = "yellow" if event["event"] == "rollback" else ""
-            self.console.print(Text(event["message"], style=style))
+            self.console.print(Text(event["message"], style=style), soft_wrap=True)
 
     def _step(self, event: dict[str, Any]) -> None:
         figures = f"step {event['step']}  loss {event['loss']:.3f}  {event['tokens_a_second']:,.0f} tokens/s"
@@ -49,7 +49,7 @@ class TerminalView:
             self.bar.update(self.task, completed=event["progress"], figures=figures)
         elif time.monotonic() - self.last_line > PLAIN_SECONDS:
             self.last_line = time.monotonic()
-            self.console.print(Text(f"{event['progress']:4.0%}  {figures}{_remaining(event)}"))
+            self.console.print(Text(f"{event['progress']:4.0%}  {figures}{_remaining(event)}"), soft_wrap=True)
 
     def _evaluation(self, event: dict[str, Any]) -> None:
         self.bar.update(self.task, completed=event["progress"])
@@ -57,9 +57,9 @@ class TerminalView:
         if "validation" in event:
             line.append(f"validation {event['validation']:.4f} nats a token ({event['protocol']})")
             line.append(", the best so far" if event["is_best"] else f"; best {event['best']:.4f}", style="dim")
-        self.console.print(line)
+        self.console.print(line, soft_wrap=True)
         if event.get("sample"):
-            self.console.print(Text(event["sample"], style="cyan"))
+            self.console.print(Text(event["sample"], style="cyan"), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -1,0 +1,179 @@
+"""Settings dataclasses as command-line flags: a field is a flag, its docstring the help."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from argparse import ArgumentError, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docstring_parser
+import yaml
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+
+from tidegate.errors import TidegateError, nearest
+
+CONFIG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The flags of one verb."""
+
+    program: str
+    """``tidegate train``"""
+    summary: str
+    examples: Sequence[tuple[str, str]]
+    kinds: Sequence[type]
+    """the settings dataclasses; a field name stands in one of them"""
+    positional: str | None
+    """the field of the first dataclass that is given without a flag"""
+    many: bool
+    """whether it may be given several times"""
+
+    def parse(self, words: Sequence[str]) -> list[Any]:
+        """Turn arguments into settings, one of each kind; TidegateError for whatever is wrong with them."""
+        words = self._normalised(words)
+        _check_configs(words)
+        try:
+            given = self._parser().parse_args(words)
+        except ArgumentError as error:
+            raise TidegateError(self._explained(str(error))) from None
+        return [self._build(kind, given) for kind in self.kinds]
+
+    def fields(self) -> dict[str, str]:
+        """Return the type of each field, as it is written."""
+        return {field.name: str(field.type) for kind in self.kinds for field in dataclasses.fields(kind)}
+
+    def _normalised(self, words: Sequence[str]) -> list[str]:
+        """Rewrite what a person types into what the parser takes: ``--hidden-size`` is hidden_size, ``--tied`` alone is true, a list's flag may be given several times, ``--print_config`` shows the help of each field."""
+        fields = self.fields()
+        plain: list[str] = []
+        lists: dict[str, list[str]] = {}
+        rest = list(words)
+        while rest:
+            flag, equals, value = rest.pop(0).partition("=")
+            if not flag.startswith("--"):
+                plain.append(flag + equals + value)
+                continue
+            field = flag[2:].replace("-", "_")
+            kind = fields.get(field, "")
+            if field == "print_config" and not equals:
+                plain.append("--print_config=comments")
+            elif kind == "bool" and not equals:
+                value = rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
+                plain.append(f"--{field}={value}")
+            elif kind.startswith(("list[", "tuple[")):
+                if not equals and not rest:
+                    raise TidegateError(f"--{field.replace('_', '-')} wants a value. See {self.program} --help.")
+                lists.setdefault(field, []).append(value if equals else rest.pop(0))
+            else:
+                plain.append("--" + field + equals + value)
+        return plain + [f"--{field}={json.dumps(values)}" for field, values in lists.items()]
+
+    def _parser(self) -> ArgumentParser:
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        examples = "\n".join(f"  {command}\n      {what}" for command, what in self.examples)
+        parser = _Parser(
+            prog=self.program,
+            description=f"{self.summary}\n\nexamples:\n{examples}",
+            formatter_class=_Formatter,
+            exit_on_error=False,
+            allow_abbrev=False,
+        )
+        parser.add_argument(
+            "--config", action="config", help="A YAML file with any of the options below; flags override it."
+        )
+        if self.positional:
+            text = _field_help(self.kinds[0], self.positional)
+            if self.many:
+                # apart from the field, which a YAML file may set as well
+                parser.add_argument("texts", nargs="*", type=str, default=[], metavar="TEXT", help=text)
+            else:
+                parser.add_argument(self.positional, type=str, metavar=self.positional.upper(), help=text)
+        for kind in self.kinds:
+            skip = {self.positional} if kind is self.kinds[0] and self.positional and not self.many else set()
+            parser.add_class_arguments(kind, skip=skip)
+        return parser
+
+    def _build(self, kind: type, given: Namespace) -> Any:
+        values = {}
+        for field in dataclasses.fields(kind):
+            value = given[field.name]
+            if field.name == self.positional and self.many:
+                value = given["texts"] or value
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+        return kind(**values)
+
+    def _explained(self, message: str) -> str:
+        """Reword a parser's complaint: what was found, what was wanted, what to do."""
+        known, see = list(self.fields()), f"See {self.program} --help."
+        if unknown := re.search(r"Option '([^']+)' is not accepted", message):
+            return f"Unknown field {unknown[1]!r}{nearest(unknown[1], known)}. {see}"
+        if unknown := re.search(r"unrecognized arguments: (\S+)", message):
+            flag = unknown[1].split("=")[0].replace("_", "-")
+            near = nearest(flag, ["--" + field.replace("_", "-") for field in known])
+            return f"Unknown flag or argument {flag!r}{near}. {see}"
+        if wrong := re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL):
+            return f"--{wrong[1].replace('_', '-')}: {_plain(wrong[2])} {see}"
+        return f"{' '.join(message.split())}. {see}"
+
+
+class _Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Help without the types, which the metavariables and texts already tell."""
+
+    def _get_help_string(self, action: Any) -> str:
+        text = action.help or ""
+        shown = action.option_strings and action.default not in (None, "", [], (), False, "==SUPPRESS==")
+        return f"{text} (default: %(default)s)" if shown and "config" not in action.dest else text
+
+
+class _Parser(ArgumentParser):
+    """A parser that shows flags with dashes, as they are written in a shell."""
+
+    def format_help(self) -> str:
+        return re.sub(r"--\w+", lambda flag: "--" + flag[0][2:].replace("_", "-"), super().format_help())
+
+
+def _field_help(kind: type, field: str) -> str:
+    """Return the docstring under a dataclass field."""
+    parsed = docstring_parser.parse_from_object(kind)
+    return next(p.description or "" for p in parsed.params if p.arg_name == field)
+
+
+def _check_configs(words: Sequence[str]) -> None:
+    """Say of a --config file what is wrong with it before the parser, which would say it less plainly."""
+    for place, word in enumerate(words):
+        if not re.match("--config(=|$)", word):
+            continue
+        path = Path(word.partition("=")[2] or "".join(words[place + 1 : place + 2]))
+        if not path.is_file():
+            near = nearest(path.name, [other.name for other in path.parent.glob("*.y*ml")])
+            raise TidegateError(
+                f"--config {path}: there is no such file{near}. Give a YAML file, such as one of recipes/."
+            )
+        if path.stat().st_size > CONFIG_BYTES:
+            raise TidegateError(
+                f"--config {path} has {path.stat().st_size} bytes, but a config has at most {CONFIG_BYTES}."
+            )
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            raise TidegateError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(content, dict):
+            raise TidegateError(f"--config {path} holds no settings: lines such as 'hidden_size: 256' are wanted.")
+
+
+def _plain(complaint: str) -> str:
+    """Put a complaint about a value into words that need no Python."""
+    text = " ".join(complaint.split())
+    words = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
+    for python, plain in words.items():
+        text = text.replace(f"Expected a {python}", f"expected {plain}")
+    text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]", lambda m: "expected one of " + m[1].replace("'", ""), text)
+    text = re.sub(r"Got value: (.*)$", r"but found '\1'.", text)
+    return text.replace(". but", ", but")

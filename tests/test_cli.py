@@ -1,0 +1,228 @@
+"""The command line: every mistake gets one sentence, exit code 2, no traceback, and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from tidegate.cli import VERBS, main, parse
+from tidegate.config import DataConfig, ModelConfig, TrainingConfig
+
+SMALL = [
+    "--hidden-size",
+    "8",
+    "--lanes",
+    "4",
+    "--window",
+    "8",
+    "--steps",
+    "20",
+    "--evaluations",
+    "2",
+    "--log-every",
+    "1",
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "text.txt").write_text("潮起潮落 the tide comes in, the tide goes out.\n" * 40, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def run(here: Path) -> Path:
+    assert main(["train", "text.txt", "--out", "run", *SMALL]) == 0
+    return here / "run"
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must fail; return what it said."""
+    capsys.readouterr()
+    assert main(list(words)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("tidegate: ")
+    assert "Traceback" not in said
+    return said
+
+
+def tree(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+BAD_TEXTS = [
+    ("empty.txt", b"", r"empty"),
+    ("short.txt", "潮起潮落".encode(), r"too short|window"),
+    ("binary.txt", b"\x7fELF\x00\x00\x01\x02" * 100, r"binary|NUL"),
+    ("gb.txt", "床前明月光，疑是地上霜。\n".encode("gb18030") * 50, r"byte"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "wanted"), BAD_TEXTS, ids=[b[0] for b in BAD_TEXTS])
+def test_bad_texts(here, capsys, name, content, wanted):
+    (here / name).write_bytes(content)
+    before = tree(here)
+    said = mistake(capsys, "train", name, "--out", "new", *SMALL)
+    import re
+
+    assert re.search(wanted, said), said
+    assert tree(here) == before
+
+
+BAD_WORDS = [
+    (["trian"], "did you mean 'train'"),
+    (["train", "nowhere.txt"], "nowhere.txt"),
+    (["train", "texx.txt"], "text.txt"),
+    (["train", "folder"], ".txt"),
+    (["train", "text.txt", "--hiden-size", "3"], "did you mean '--hidden-size'"),
+    (["train", "text.txt", "--layers", "0"], "layers is 0, but it must be from 1 to 64"),
+    (["train", "text.txt", "--layers", "two"], "--layers: expected a whole number, but found 'two'"),
+    (["train", "text.txt", "--cell", "lsmt"], "expected one of rnn, lstm, gru, gru_reset_before, but found 'lsmt'"),
+    (["train", "text.txt", "--config", "typo.yaml"], "did you mean 'hidden_size'"),
+    (["train", "text.txt", "--config", "recipe.yml"], "did you mean 'recipe.yaml'"),
+    (["train", "text.txt", "--config", "broken.yaml"], "broken.yaml"),
+    (["train", "text.txt", "--steps", "3", "--minutes", "1"], "2 horizons"),
+    (["train", "text.txt", "--out", "text.txt"], "is a file"),
+    (["train", "text.txt", "--out", "folder"], "not empty"),
+    (["train", "--resume", "folder"], "is no run"),
+    (["train", "--resume", "nowhere"], "is no run"),
+    (["generate", "folder"], "folder"),
+    (["generate", "nowhere"], "nowhere"),
+    (["generate"], "model"),
+    (["evaluate", "folder"], "folder"),
+    (["train", "text.txt", "--corpus", "tang"], "tang-poems"),
+]
+
+
+@pytest.mark.parametrize(("words", "wanted"), BAD_WORDS, ids=[" ".join(w[0]) for w in BAD_WORDS])
+def test_bad_words(here, capsys, words, wanted):
+    (here / "folder").mkdir()
+    (here / "folder" / "picture.png").write_bytes(b"\x89PNG")
+    (here / "typo.yaml").write_text("hiden_size: 3\n")
+    (here / "recipe.yaml").write_text("hidden_size: 3\n")
+    (here / "broken.yaml").write_text("hidden_size: [3\n")
+    before = tree(here)
+    assert wanted in mistake(capsys, *words)
+    assert tree(here) == before
+
+
+def test_resume_refuses_another_text(run, here, capsys):
+    (here / "text.txt").write_text("another text altogether, 别的文字。\n" * 60, encoding="utf-8")
+    assert "another text" in mistake(capsys, "train", "--resume", "run")
+
+
+def test_resume_finds_the_text_wherever_it_lies(run, here, capsys):
+    (here / "text.txt").rename(here / "moved.txt")
+    assert main(["train", "moved.txt", "--resume", "run"]) == 0
+    assert "nothing is left to do" in capsys.readouterr().out
+
+
+def test_resume_refuses_other_settings(run, capsys):
+    assert "hidden_size is 9, but the run was started with 8" in mistake(
+        capsys, "train", "--resume", "run", "--hidden-size", "9"
+    )
+
+
+def test_a_damaged_checkpoint_is_refused(run, capsys):
+    path = run / "training/checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "checkpoint" in mistake(capsys, "train", "--resume", "run")
+
+
+def test_a_second_process_is_refused(run, here, capsys):
+    from tidegate.training.run import RunFolder
+
+    with RunFolder(run).locked():
+        assert "Another process is training into run" in mistake(capsys, "train", "--resume", "run")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "tampered", "version", "shape"])
+def test_a_damaged_model_is_refused(run, capsys, damage):
+    weights, config = run / "model.safetensors", run / "config.json"
+    content = weights.read_bytes()
+    if damage == "truncated":
+        weights.write_bytes(content[:-40])
+    elif damage == "tampered":
+        weights.write_bytes(content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
+    else:
+        record = json.loads(config.read_text())
+        if damage == "version":
+            record["format_version"] = 99
+        else:
+            record["model"]["hidden_size"] = 16
+        config.write_text(json.dumps(record))
+    for verb in ("generate", "evaluate"):
+        mistake(capsys, verb, "run")
+
+
+def test_a_prompt_that_the_vocabulary_lacks_is_named(run, capsys):
+    said = mistake(capsys, "generate", "run", "--prompt", "the 鹤 tide Ω")
+    assert "鹤" in said
+    assert "Ω" in said
+
+
+def test_the_whole_way(run, here, capsys):
+    """Train, resume, evaluate, generate, on a text in two scripts."""
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "curves.png"} <= tree(run)
+    assert main(["train", "--resume", "run"]) == 0
+    assert main(["evaluate", "run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < found["carried_20lanes/bits_a_byte"] < 8
+    assert found["unknown"] == 0
+    assert main(["evaluate", "run", "--data", "text.txt"]) == 0
+    capsys.readouterr()
+    assert main(["generate", "run", "--prompt", "潮", "--max-tokens", "30", "--seed", "1"]) == 0
+    first = capsys.readouterr().out
+    assert first.startswith("潮")
+    assert main(["generate", "run", "--prompt", "潮", "--max-tokens", "30", "--seed", "1"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_new_runs_get_new_folders(here):
+    for expected in ("runs/text", "runs/text-2"):
+        assert main(["train", "text.txt", *SMALL]) == 0
+        assert (here / expected / "model.safetensors").exists()
+
+
+def test_threads_are_set(here):
+    assert main(["train", "text.txt", "--out", "run", *SMALL, "--threads", "2"]) == 0
+    assert torch.get_num_threads() == 2
+
+
+def test_config_and_flags(here):
+    (here / "c.yaml").write_text("data: [text.txt]\ncell: gru\nepochs: 3\nlearning_rate: 1e-3\n")
+    data, model, training, _ = parse("train", ["--config", "c.yaml", "--epochs", "4", "--hidden-size=32"])
+    assert data == DataConfig(data=("text.txt",))
+    assert model == ModelConfig(cell="gru", hidden_size=32)
+    assert training == TrainingConfig(epochs=4.0, learning_rate=1e-3)
+    assert parse("train", ["a.txt", "b.txt", "--config", "c.yaml"])[0].data == ("a.txt", "b.txt")
+
+
+def test_print_config_shows_every_field_with_its_help(here, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--print_config"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "cell: lstm" in shown
+    assert "# The recurrent cell" in shown
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_and_its_examples(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    for example, _ in VERBS[verb].examples:
+        assert example in shown
+        words = shlex.split(example.split("|")[-1])
+        assert words[:2] == ["tidegate", verb]
+        if "--config" not in words:
+            parse(verb, words[2:])
