@@ -28,9 +28,19 @@ def test_it_holds_what_it_was_given(tmp_path):
     write_card(tmp_path, CARD)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# 唐詩 2×256 lstm\n")
-    for part in ("1,234,567", "| text | 唐詩/三百首.txt |", "| carried, nats a token | 1.4523 |", "春眠不覺曉，\n處處聞啼鳥。"):
+    for part in (
+        "1,234,567",
+        "| text | 唐詩/三百首.txt |",
+        "| carried, nats a token | 1.4523 |",
+        "春眠不覺曉，\n處處聞啼鳥。",
+    ):
         assert part in text
-    for part in ("tidegate train 唐詩 --minutes 3", f"tidegate generate {tmp_path.name}", "tidegate.load(", "| numpy | 2.4 |"):
+    for part in (
+        "tidegate train 唐詩 --minutes 3",
+        f"tidegate generate {tmp_path.name}",
+        "tidegate.load(",
+        "| numpy | 2.4 |",
+    ):
         assert part in text
     assert "gru_reset_before" in text
     assert r"window256 \| bits a byte" in text

@@ -7,9 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.runtime.small_models import KINDS, TEXT, random_tensors, tokenizer_of, write_folder
 
 import tidegate.folder.model_folder as model_folder
+from tests.runtime.small_models import KINDS, TEXT, random_tensors, tokenizer_of, write_folder
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.model_folder import ModelFolder, write_config, write_weights
@@ -153,7 +153,9 @@ def test_weights_of_another_model_are_not_written(path):
 
 
 def test_what_is_no_model_folder_is_told_so(path, tmp_path):
-    with pytest.raises(TidegateError, match=r"There is no folder .*nowhere: give a model folder, which holds config\.json"):
+    with pytest.raises(
+        TidegateError, match=r"There is no folder .*nowhere: give a model folder, which holds config\.json"
+    ):
         ModelFolder.read(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(TidegateError, match=r"is no model folder: it lacks config\.json and tokenizer\.json"):

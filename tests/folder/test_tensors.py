@@ -9,8 +9,8 @@ import pytest
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.small_models import FORMS, random_tensors
 
+from tests.runtime.small_models import FORMS, random_tensors
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.tensors import expected_shapes, read_tensors, weights_digest, write_tensors
@@ -147,9 +147,18 @@ def put(name, value):
         (put("output.bias", np.zeros(6, np.float32)), r"output.bias has the shape \(6,\), but \(5,\) was wanted"),
         (put("output.bias", np.zeros(5, np.float64)), r"output.bias is of dtype F64, but F32"),
         (put("output.bias", np.zeros(5, np.float16)), r"output.bias is of dtype F16, but F32"),
-        (put("output.bias", np.array([0, 1, np.nan, 0, 0], np.float32)), r"output.bias holds numbers that are not finite"),
-        (put("output.bias", np.array([0, 1, np.inf, 0, 0], np.float32)), r"output.bias holds numbers that are not finite"),
-        (lambda t, m: m.__setitem__("format_version", "2"), r"version '2', but 'tidegate-model', version 1, was wanted"),
+        (
+            put("output.bias", np.array([0, 1, np.nan, 0, 0], np.float32)),
+            r"output.bias holds numbers that are not finite",
+        ),
+        (
+            put("output.bias", np.array([0, 1, np.inf, 0, 0], np.float32)),
+            r"output.bias holds numbers that are not finite",
+        ),
+        (
+            lambda t, m: m.__setitem__("format_version", "2"),
+            r"version '2', but 'tidegate-model', version 1, was wanted",
+        ),
         (lambda t, m: m.__setitem__("format", "pt"), r"format 'pt'"),
         (lambda t, m: m.__setitem__("note", "x"), r"metadata .*note"),
         (lambda t, m: m.pop("model"), r"metadata"),

@@ -1,0 +1,187 @@
+"""The verb generate: text to stdout, words about it to stderr, a prompt from anywhere."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.runtime.small_models import small_model, write_folder
+from tidegate import generate as verb
+from tidegate.errors import TidegateError
+from tidegate.generate import GenerateSettings, generate
+from tidegate.runtime.sampling import Sampling
+
+CODE = (
+    "import sys; from tidegate.cli import main\n"
+    "sys.exit(main(['generate', *sys.argv[1:]]))"
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    return str(write_folder(tmp_path / "run"))
+
+
+def command(*words, stdin=b"", text_encoding="ascii"):
+    environment = {
+        **os.environ,
+        "PYTHONIOENCODING": text_encoding,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    options = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+    return subprocess.run(
+        [sys.executable, "-c", CODE, *words], capture_output=True, env=environment, timeout=60, **options
+    )
+
+
+def expected(prompt, **options):
+    return prompt + small_model().generate(prompt, **{"max_tokens": 500, **options})
+
+
+def test_writes_the_prompt_and_the_text(run, capsys):
+    assert generate(GenerateSettings(run, prompt="ROMEO:"), Sampling()) == 0
+    out, err = capsys.readouterr()
+    assert out.rstrip("\n") == expected("ROMEO:").rstrip("\n")
+    assert out.endswith("\n")
+    assert err == ""
+
+
+def test_without_echo_the_text_alone(run, capsys):
+    generate(GenerateSettings(run, prompt="春", echo=False, max_tokens=30), Sampling(seed=4))
+    wanted = expected("春", max_tokens=30, sampling=Sampling(seed=4))[1:]
+    assert capsys.readouterr().out.rstrip("\n") == wanted.rstrip("\n")
+
+
+def test_several_samples_are_told_apart_on_stderr(run, capsys):
+    generate(GenerateSettings(run, prompt="春", num_samples=3, max_tokens=20, end_at_document=False), Sampling())
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [f"--- sample {k} of 3 ---" for k in (1, 2, 3)]
+    wanted = [expected("春", max_tokens=20, sample=k, end_at_document=False) for k in range(3)]
+    assert out == "".join(text if text.endswith("\n") else text + "\n" for text in wanted)
+    assert len(set(wanted)) == 3
+
+
+def test_a_fresh_seed_is_printed_and_repeats_the_text(run, capsys):
+    generate(GenerateSettings(run, max_tokens=40), Sampling(seed=None))
+    out, err = capsys.readouterr()
+    seed = int(err.removeprefix("seed "))
+    generate(GenerateSettings(run, max_tokens=40), Sampling(seed=seed))
+    assert capsys.readouterr().out == out
+
+
+def test_stop_strings_and_limits_reach_the_text(run, capsys):
+    text = expected("R", max_tokens=60, end_at_document=False)
+    stop = text[30:32]
+    generate(GenerateSettings(run, prompt="R", max_tokens=60, stop=(stop,), end_at_document=False), Sampling())
+    assert capsys.readouterr().out.rstrip("\n") == (text[: text.find(stop, 1)]).rstrip("\n")
+
+
+@pytest.mark.parametrize(("field", "value"), [("max_tokens", 0), ("num_samples", 0)])
+def test_a_value_out_of_range_is_refused(field, value):
+    with pytest.raises(TidegateError, match=f"{field} is {value}, but it must be"):
+        GenerateSettings("run", **{field: value})
+
+
+@pytest.mark.parametrize("words", [(), ("--prompt", "-")])
+def test_standard_input_is_the_prompt_whatever_the_terminals_encoding(run, words):
+    prompt = "春眠不覺曉，ROMEO:"
+    ran = command(run, *words, stdin=("\ufeff" + prompt).encode())
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert ran.stdout.decode("utf-8").rstrip("\n") == expected(prompt).rstrip("\n")
+
+
+@pytest.mark.parametrize("stdin", [None, b""])
+def test_an_empty_standard_input_is_no_prompt(run, stdin):
+    ran = command(run, stdin=stdin)
+    assert ran.stdout.decode("utf-8").rstrip("\n") == expected("").rstrip("\n")
+
+
+def test_a_given_prompt_leaves_standard_input_alone(run):
+    assert command(run, "--prompt", "R", stdin=b"\xff").stdout.decode("utf-8").rstrip("\n") == expected("R").rstrip(
+        "\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "said"),
+    [
+        (("--prompt", "龙"), b"", "'龙'"),
+        ((), "ROMEO 春".encode("gb18030"), "offset 6"),
+        ((), "龙".encode(), "'龙'"),
+        ((), "春".encode()[:2], "not UTF-8"),
+        (("--top-p", "2"), b"", "top_p is 2.0, but it must be from"),
+        (("--stop", ""), b"", "stop string"),
+    ],
+)
+def test_bad_input_ends_with_one_sentence(run, words, stdin, said):
+    ran = command(run, *words, stdin=stdin)
+    assert ran.returncode == 2
+    assert ran.stdout == b""
+    assert said in ran.stderr.decode("utf-8")
+    assert "Traceback" not in ran.stderr.decode("utf-8")
+    assert len(ran.stderr.decode("utf-8").splitlines()) == 1
+
+
+def test_no_model_folder_ends_with_one_sentence(tmp_path):
+    ran = command(str(tmp_path / "nowhere"))
+    assert ran.returncode == 2
+    assert "There is no folder" in ran.stderr.decode("utf-8")
+
+
+def start(run, *words):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    arguments = [sys.executable, "-c", CODE, run, "--max-tokens", "null", "--end-at-document", "false", *words]
+    return subprocess.Popen(
+        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+
+
+def test_ctrl_c_ends_the_text_cleanly(run):
+    with start(run) as process:
+        assert process.stdout is not None
+        process.stdout.read(50)  # it streams: the text comes though it has no end
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert out.endswith(b"\n")
+    assert b"Traceback" not in err
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(run):
+    with start(run) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(50)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        process.wait(timeout=20)
+
+
+def test_a_terminal_gets_no_control_characters():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        verb.Output(stream).write("春\x1b[31m\x9b\x07\t\n")
+    assert terminal.getvalue() == "春�[31m��\t\n"
+    assert file.getvalue() == "春\x1b[31m\x9b\x07\t\n"
+
+
+def test_a_silent_pipe_is_told_of(run, capsys, monkeypatch):
+    monkeypatch.setattr(verb, "PATIENCE", 0.01)
+    reader, writer = os.pipe()
+    with open(reader, encoding="utf-8") as stdin, open(writer, "wb") as source:
+        verb._announce_waiting(stdin)
+        source.write(b"x")
+        source.flush()
+        assert "Reading the prompt from standard input" in capsys.readouterr().err
+        verb._announce_waiting(stdin)
+    assert capsys.readouterr().err == ""
