@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +189,11 @@ def test_nothing_that_could_not_be_read_is_written(tmp_path):
 def test_the_settings_stand_in_the_metadata(weights):
     _, metadata = read_tensors(weights, CONFIG, V)
     assert json.loads(metadata["model"])["cell"] == "gru"
+
+
+def test_the_documentation_names_every_tensor():
+    """docs/formats.md and the table in the code are one."""
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    every = {name.replace("blocks.0.", "blocks.{i}.") for form in FORMS for name in expected_shapes(form, V)}
+    every = {name for name in every if not name.startswith("blocks.1.")}
+    assert set(re.findall(r"^\| `([\w.{}]+\.(?:weight|bias|\w+_l0))` \|", text, re.MULTILINE)) == every
