@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for a check that failed, 2 for a mistake, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and "reconfigure" in dir(stream):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's or a test's stream takes any character as it is
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         return _dispatch(words)

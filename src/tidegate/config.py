@@ -48,7 +48,7 @@ class ModelConfig:
     """The shape of the language model."""
 
     cell: Cell = "lstm"
-    """The recurrent cell; gru resets after the product (as cuDNN, PyTorch), gru_reset_before before (arXiv 1406.1078v3)."""
+    """The recurrent cell; gru resets after the product, as cuDNN and PyTorch; the other before (arXiv 1406.1078v3)."""
     layers: int = 2
     """Number of stacked recurrent layers, L."""
     hidden_size: int = 256
@@ -196,7 +196,7 @@ class EvaluateConfig:
     window: int = 256
     """Tokens that the protocol window… reads from the initial state."""
     lanes: int = 20
-    """Equal parts that the protocol carried… reads side by side, the state carried through each; 1 is exact, and slow."""
+    """Equal parts that carried… reads side by side, the state carried through each; 1 is exact, and slow."""
     json: bool = False
     """Print one JSON object instead of a table."""
     threads: int | None = None

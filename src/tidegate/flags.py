@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from argparse import ArgumentError, RawDescriptionHelpFormatter
+from argparse import ArgumentError, HelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,11 @@ class Flags:
         return {field.name: str(field.type) for kind in self.kinds for field in dataclasses.fields(kind)}
 
     def _normalised(self, words: Sequence[str]) -> list[str]:
-        """Rewrite what a person types into what the parser takes: ``--hidden-size`` is hidden_size, ``--tied`` alone is true, a list's flag may be given several times, ``--print_config`` shows the help of each field."""
+        """Rewrite what a person types into what the parser takes.
+
+        ``--hidden-size`` is the field hidden_size, ``--tied`` alone is true, a list's flag may be given several times,
+        and ``--print_config`` shows the help of each field.
+        """
         fields = self.fields()
         plain: list[str] = []
         lists: dict[str, list[str]] = {}
@@ -135,8 +139,9 @@ class _Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
 class _Parser(ArgumentParser):
     """A parser that shows flags with dashes, as they are written in a shell."""
 
-    def format_help(self) -> str:
-        return re.sub(r"--\w+", lambda flag: "--" + flag[0][2:].replace("_", "-"), super().format_help())
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        text = super().format_help() if formatter is None else super().format_help(formatter)
+        return re.sub(r"--\w+", lambda flag: "--" + flag[0][2:].replace("_", "-"), text)
 
 
 def _field_help(kind: type, field: str) -> str:

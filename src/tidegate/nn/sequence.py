@@ -84,7 +84,7 @@ def _run_segment(cell: Cell, x: Tensor, state: LayerState, weights: CellWeights)
 
 def _gru_reset_before(x: Tensor, state: LayerState, weights: CellWeights) -> tuple[Tensor, LayerState]:
     """GRU of arXiv 1406.1078v3, where r_t meets h_{t-1} before the product; PyTorch has no operator for it."""
-    (h,) = state
+    h = state.h
     H = h.shape[1]
     # the products with x do not wait for the time loop: one large product instead of T small ones
     from_x = torch.nn.functional.linear(x, weights.weight_ih, weights.bias_ih + weights.bias_hh)

@@ -39,7 +39,7 @@ class Feed:
     """Reads a store as a ring: lane b of an epoch starts at the epoch's offset + b·n and reads n tokens.
 
     Each epoch starts at another place of the ring, drawn from the seed, so lanes and windows are cut elsewhere. A
-    lane's first window starts from the initial state, and so does every document (the store marks its start by a token).
+    lane's first window starts from the initial state, and so does every document (a token marks its start).
     Texts shorter than ``lanes`` windows are read in fewer lanes.
     """
 
