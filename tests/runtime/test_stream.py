@@ -208,6 +208,12 @@ def test_nothing_is_held_back_for_longer_than_needed():
     assert [strings.feed(piece) for piece in ("a\n", "b", "EN", "E", "N", "X")] == ["a", "\nb", "", "EN", "", "ENX"]
 
 
+@pytest.mark.parametrize("kind", ["characters", "bytes"])
+def test_what_was_held_back_comes_out_at_the_end(kind):
+    text = written(kind, max_tokens=20)
+    assert written(kind, max_tokens=20, stop=[text[-2:] + "永不出現"]) == text
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_text_ends_before_its_stop_string(kind):
     text = written(kind, max_tokens=60)
