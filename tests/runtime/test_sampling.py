@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 from tidegate.errors import TidegateError
 from tidegate.runtime.sampling import Sampling, choose, uniform
 
-LOGITS = arrays(np.float32, st.integers(1, 12), elements=st.floats(-30, 30, width=32))
+# eighths: differences below float64's eps, which no probability shows, do not occur, and equals do
+LOGITS = arrays(np.float32, st.integers(1, 12), elements=st.integers(-240, 240).map(lambda eighths: eighths / 8))
 U = st.floats(0, 1, exclude_max=True)
 FEW = settings(max_examples=80, deadline=None)
 
