@@ -44,6 +44,7 @@ OUT_OF_RANGE = [
     (TrainingConfig, "tokens", 0),
     (TrainingConfig, "minutes", 0.0),
     (TrainingConfig, "evaluations", 0),
+    (TrainingConfig, "evaluation_tokens", 0),
     (TrainingConfig, "patience", -1),
     (TrainingConfig, "seed", -1),
     (TrainingConfig, "threads", 0),
@@ -129,7 +130,7 @@ def test_each_field_of_the_training_changes_the_run(prepared, field, value):  # 
 
 
 def test_each_field_of_the_training_is_tried():
-    elsewhere = {"threads"}  # tests/test_train.py
+    elsewhere = {"threads", "evaluation_tokens"}  # tests/test_cli.py, tests/training/test_measure.py
     assert {name for name, _ in TRAINING_CHANGES} | elsewhere == {f.name for f in dataclasses.fields(TrainingConfig)}
 
 

@@ -1,4 +1,4 @@
-"""The pages say what is: commands parse, paths exist, figures have a file, and nothing speaks of what is not the project."""
+"""The pages say what is: commands parse, paths exist, the file map is true."""
 
 from __future__ import annotations
 

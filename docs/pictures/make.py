@@ -29,7 +29,7 @@ COLOURS = {"brown": "yellow", "default": None}
 
 
 def play(screen: pyte.Screen, words: list[str], seconds: float | None, folder: Path) -> None:
-    """Run a command in a terminal of its own and show it on the screen, to its end or for a time; then let it finish."""
+    """Run a command in a terminal of its own and show it on the screen, for a time or to its end."""
     stream = pyte.ByteStream(screen)
     stream.feed(f"$ {' '.join(words)}\r\n".encode())
     master, slave = pty.openpty()
@@ -87,7 +87,8 @@ def main() -> None:
         draw(screen, HERE / "terminal.svg", "tidegate train")
         shutil.copy(folder / "runs/shakespeare/curves.png", HERE / "curves.png")
         screen = pyte.Screen(COLUMNS, ROWS)
-        play(screen, ["tidegate", "generate", "runs/shakespeare", "--prompt", "HAMLET.", "--max-tokens", "500"], None, folder)
+        write = ["tidegate", "generate", "runs/shakespeare", "--prompt", "HAMLET.", "--max-tokens", "500"]
+        play(screen, write, None, folder)
         draw(screen, HERE / "writing.svg", "tidegate generate")
 
 

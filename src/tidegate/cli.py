@@ -109,6 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `tidegate … | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(
+            f"{PROGRAM}: {error.filename or 'the system'}: {error.strerror or error}. Mend it and run again.",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def _dispatch(words: list[str]) -> int:

@@ -132,6 +132,8 @@ class TrainingConfig:
     """Horizon: minutes by the clock, evaluations included; the schedule ends where the time ends."""
     evaluations: int = 10
     """Evaluations on the validation text, evenly over the horizon, the last at its end; each shows a sample."""
+    evaluation_tokens: int = 100_000
+    """Tokens of the validation text, from its beginning, that an evaluation reads; at the end all are read."""
     patience: int = 4
     """Stop after so many evaluations without a new best; 0: never."""
     seed: int = 0
@@ -158,6 +160,7 @@ class TrainingConfig:
         _within(self, "tokens", 1, 10**15)
         _within(self, "minutes", 1e-3, 1e6)
         _within(self, "evaluations", 1, 100_000)
+        _within(self, "evaluation_tokens", 1, 10**15)
         _within(self, "patience", 0, 100_000)
         _within(self, "seed", 0, 2**62)
         _within(self, "threads", 1, 4096)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: R
     if run.resume is not None:
         folder = RunFolder(Path(run.resume))
         recorded = read_record(folder.record)
-        data = data if data.data else settle(data, recorded.data, DataConfig)
+        settle(dataclasses.replace(data, data=()), recorded.data, DataConfig)
+        data = dataclasses.replace(recorded.data, data=data.data or recorded.data.data)  # the text may have moved
         model = settle(model, recorded.model, ModelConfig)
         training = settle(training, recorded.training, TrainingConfig)
     data = absolute(data)
@@ -79,8 +81,10 @@ def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: R
 
 
 def set_up_torch(threads: int | None) -> None:
-    """Set PyTorch's threads, and have denormal numbers count as zero: a gate that closes leaves many of them, and each
-    costs a processor a hundred times an ordinary number."""
+    """Set PyTorch's threads, and have denormal numbers, which closing gates leave and which are slow, count as zero.
+
+    Before anything else is computed, so that the threads, which inherit it, are not there yet.
+    """
     torch.set_flush_denormal(True)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -139,7 +143,7 @@ class Training:
             self._say(f"{self.folder.path} is finished: nothing is left to do.")
             return 0
         horizon = Horizon.of(config, feed.windows, feed.lanes * feed.window)
-        outside = RunOutside(self.folder, self.prepared, self._title(), self._write_card)
+        outside = RunOutside(self.folder, self.prepared, self._title(), config.evaluation_tokens, self._write_card)
         view = TerminalView(self.console)
         events = Events(
             [JsonlLog(self.folder.log, resumed_at), TensorBoardLog(self.folder.tensorboard, resumed_at), view]

@@ -81,6 +81,20 @@ def test_the_first_token_of_a_part_is_not_counted(prepared, model):
     assert found.bytes == len(text[1:].encode())
 
 
+def test_a_limit_measures_the_beginning(prepared, model):
+    """The same as a store that ends there: so an evaluation need not read a large validation text."""
+    store, tokenizer = prepared.validation, prepared.tokenizer
+    part = measure(model, store, tokenizer, Protocol(), limit=50)
+    text = tokenizer.decode(store.read(1, 51))
+    assert (part.tokens, part.characters, part.bytes) == (50, len(text), len(text.encode()))
+    ids = torch.from_numpy(store.read(0, 51))
+    with torch.no_grad():
+        logits, _ = model(ids[:-1, None])
+    assert part.nats == pytest.approx(
+        torch.nn.functional.cross_entropy(logits[:, 0], ids[1:], reduction="sum").item(), rel=1e-5
+    )
+
+
 def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(prepared):
     model = LanguageModel(ModelConfig(hidden_size=4), prepared.tokenizer.vocabulary_size)
     torch.nn.init.zeros_(model.output.weight)

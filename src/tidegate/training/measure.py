@@ -86,12 +86,13 @@ def measure(
     tokenizer: Tokenizer,
     protocol: Protocol,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    limit: int | None = None,
 ) -> LossSum:
-    """Measure a model on all tokens of a store.
+    """Measure a model on all tokens of a store, or on its first `limit`.
 
     A document starts from the initial state under either protocol. `progress` is told tokens done and in all.
     """
-    total = len(store) - 1
+    total = len(store) - 1 if limit is None else min(limit, len(store) - 1)
     if total < 1:
         raise TidegateError(f"The text to measure has {len(store)} token(s), but two are needed: give more text.")
     part = protocol.window or math.ceil(total / min(protocol.lanes, total))
@@ -109,11 +110,16 @@ def measure(
             nats += float(cross_entropy_sum(logits, targets, weight).double())
             done += int(weight.sum())
             progress(done, total)
-    first = int(store.read(0, 1)[0])
-    skipped = tokenizer.token_bytes(first)
-    return LossSum(
-        nats, total, store.byte_count - len(skipped), store.character_count - len(skipped.decode(errors="replace"))
-    )
+    return LossSum(nats, total, *_text_size(store, tokenizer, total))
+
+
+def _text_size(store: TokenStore, tokenizer: Tokenizer, predicted: int) -> tuple[int, int]:
+    """Return bytes and characters of the predicted tokens: all but the first, up to `predicted` of them."""
+    if predicted < len(store) - 1:
+        text = tokenizer.decode(store.read(1, predicted + 1))
+        return len(text.encode()), len(text)
+    first = tokenizer.token_bytes(int(store.read(0, 1)[0]))
+    return store.byte_count - len(first), store.character_count - len(first.decode(errors="replace"))
 
 
 def _window(

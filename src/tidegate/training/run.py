@@ -87,6 +87,8 @@ class RunOutside:
     folder: RunFolder
     prepared: Prepared
     title: str
+    limit: int
+    """tokens of the validation text that an evaluation reads"""
     write_card: Callable[[TrainState, RunOutside], None]
     """writes the model card from the state and from what the last evaluation found"""
     results: dict[str, LossSum] = field(default_factory=dict)
@@ -99,8 +101,9 @@ class RunOutside:
         self.sample = write_sample(state.model, self.prepared, state.progress.evaluations)
         if self.prepared.validation is None:
             return {"sample": self.sample}
-        loss = measure(state.model, self.prepared.validation, self.prepared.tokenizer, CARRIED)
-        self.results = {CARRIED.name: loss}
+        loss = measure(state.model, self.prepared.validation, self.prepared.tokenizer, CARRIED, limit=self.limit)
+        part = "" if loss.tokens == len(self.prepared.validation) - 1 else f" of the first {loss.tokens:,} tokens"
+        self.results = {CARRIED.name + part: loss}
         return {
             "protocol": CARRIED.name,
             "validation": loss.nats_a_token,
