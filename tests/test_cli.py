@@ -226,3 +226,14 @@ def test_help_and_its_examples(verb, capsys):
         assert words[:2] == ["tidegate", verb]
         if "--config" not in words:
             parse(verb, words[2:])
+
+
+def test_the_card_gives_the_command_that_makes_the_run_again(here):
+    assert main(["train", "text.txt", "--out", "run", *SMALL, "--cell", "gru", "--tied"]) == 0
+    card = (here / "run/README.md").read_text(encoding="utf-8")
+    command = next(line for line in card.splitlines() if line.startswith("tidegate train"))
+    data, model, training, _ = parse("train", shlex.split(command)[2:])
+    assert data.data == ("text.txt",)
+    assert model == ModelConfig(cell="gru", hidden_size=8, tied=True)
+    assert (training.steps, training.lanes, training.log_every) == (20, 4, 1)
+    assert str(here) not in card  # a card is for others to read

@@ -10,6 +10,7 @@ import argparse
 import fcntl
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import pyte
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
@@ -59,7 +61,9 @@ def draw(screen: pyte.Screen, path: Path, title: str) -> None:
         lines.pop()
     for line in lines:
         console.print(line, no_wrap=True, soft_wrap=True)
-    path.write_text(console.export_svg(title=title), encoding="utf-8")
+    # without the web fonts that rich names: a picture fetches nothing
+    template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace("Fira Code, ", "")
+    path.write_text(console.export_svg(title=title, code_format=template), encoding="utf-8")
 
 
 def _line(screen: pyte.Screen, row: int) -> Text:

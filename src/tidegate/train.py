@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from tidegate.training.record import (
     RunRecord,
     absolute,
     announce_differences,
+    command_of,
     read_record,
     settle,
     surroundings,
@@ -54,6 +53,7 @@ def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: R
         data = dataclasses.replace(recorded.data, data=data.data or recorded.data.data)  # the text may have moved
         model = settle(model, recorded.model, ModelConfig)
         training = settle(training, recorded.training, TrainingConfig)
+    command = command_of(data, model, training) if recorded is None else recorded.command
     data = absolute(data)
     set_up_torch(training.threads)
     prepared = prepare_text(data, run.cache, console)
@@ -66,7 +66,7 @@ def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: R
         prepared.digest,
         prepared.tokenizer.digest,
         surroundings(),
-        shlex.join(["tidegate", *sys.argv[1:]]),
+        command,
     )
     if recorded is not None:
         _check_same(recorded, record, folder)

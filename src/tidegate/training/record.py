@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,20 @@ def processor_name() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> str:
+    """Return the command that starts such a run anew: the text, and every setting that is not the default."""
+    words = ["tidegate", "train", *data.data]
+    for given, default in ((data, DataConfig()), (model, ModelConfig()), (training, TrainingConfig())):
+        for field in dataclasses.fields(given):
+            value = getattr(given, field.name)
+            if field.name != "data" and value != getattr(default, field.name):
+                words += [
+                    f"--{field.name.replace('_', '-')}",
+                    str(value).lower() if isinstance(value, bool) else str(value),
+                ]
+    return shlex.join(words)
 
 
 def write_record(path: Path, record: RunRecord) -> None:
