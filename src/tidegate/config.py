@@ -108,13 +108,13 @@ class TrainingConfig:
     """Texts read side by side, B."""
     window: int = 64
     """Steps of truncated BPTT, T: the state is carried from one window to the next, the gradient is not."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     """Highest learning rate."""
     warmup: int = 50
     """Steps over which the rate rises from nothing."""
     final_rate: float = 0.02
     """Share of the learning rate at which the cosine ends."""
-    weight_decay: float = 0.01
+    weight_decay: float = 0.3
     """AdamW's decay, on matrices alone."""
     beta1: float = 0.9
     """AdamW's decay of the mean gradient."""
