@@ -16,7 +16,7 @@ import safetensors.numpy
 from ..conftest import subprocess_environment
 
 SETTINGS = [
-    *"--hidden-size 24 --lanes 4 --window 16 --dropout 0.1 --threads 1".split(),
+    *"--hidden-size 24 --lanes 4 --window 16 --dropout 0.1 --threads 2".split(),
     *"--steps 800 --evaluations 6 --patience 0 --log-every 1 --save-seconds 0".split(),
 ]
 
@@ -101,3 +101,17 @@ def test_ctrl_c_keeps_all_and_says_how_to_go_on(tmp_path, text):
         env=environment, capture_output=True, check=True,
     )  # fmt: skip
     written.stdout.decode("utf-8")
+
+
+def test_looking_changes_nothing(tmp_path, text):
+    """Evaluations, samples and checkpoints leave no trace: no state and no random number leaks from them."""
+    environment = subprocess_environment(tmp_path)
+    found = []
+    for often in ("1", "7"):
+        folder = tmp_path / often
+        settings = [*SETTINGS, "--steps", "200", "--evaluations", often]
+        subprocess.run(
+            command(str(text), "--out", str(folder), *settings), check=True, env=environment, capture_output=True
+        )
+        found.append(outcome(folder)[0])
+    assert found[0] == found[1]

@@ -19,6 +19,7 @@ class TerminalView:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.last_line = 0.0
+        self.validation = ""
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -44,7 +45,9 @@ class TerminalView:
             self.console.print(Text(event["message"], style=style), soft_wrap=True)
 
     def _step(self, event: dict[str, Any]) -> None:
-        figures = f"step {event['step']}  loss {event['loss']:.3f}  {event['tokens_a_second']:,.0f} tokens/s"
+        figures = (
+            f"step {event['step']}  loss {event['loss']:.3f}{self.validation}  {event['tokens_a_second']:,.0f} tokens/s"
+        )
         if self.console.is_terminal:
             self.bar.update(self.task, completed=event["progress"], figures=figures)
         elif time.monotonic() - self.last_line > PLAIN_SECONDS:
@@ -55,6 +58,7 @@ class TerminalView:
         self.bar.update(self.task, completed=event["progress"])
         line = Text(f"{event['progress']:4.0%}  step {event['step']}  ", style="bold")
         if "validation" in event:
+            self.validation = f"  validation {event['validation']:.3f}"
             line.append(f"validation {event['validation']:.4f} nats a token ({event['protocol']})")
             line.append(", the best so far" if event["is_best"] else f"; best {event['best']:.4f}", style="dim")
         self.console.print(line, soft_wrap=True)
