@@ -34,6 +34,7 @@ OUT_OF_RANGE = [
     (TrainingConfig, "learning_rate", 0.0),
     (TrainingConfig, "learning_rate", math.inf),
     (TrainingConfig, "warmup", -1),
+    (TrainingConfig, "schedule", "cosin"),
     (TrainingConfig, "final_rate", 2.0),
     (TrainingConfig, "weight_decay", -1.0),
     (TrainingConfig, "beta1", 1.0),
@@ -106,7 +107,8 @@ def test_each_field_of_the_model_is_tried():
 
 
 TRAINING_CHANGES = [
-    ("lanes", 3), ("window", 9), ("learning_rate", 1e-2), ("warmup", 3), ("final_rate", 0.9), ("weight_decay", 5.0),
+    ("lanes", 3), ("window", 9), ("learning_rate", 1e-2), ("warmup", 3),
+    ("schedule", "cosine"), ("final_rate", 0.9), ("weight_decay", 5.0),
     ("beta1", 0.5), ("beta2", 0.5), ("clip", 1e-3), ("epochs", 0.1), ("steps", 9), ("tokens", 99), ("minutes", 1e-3),
     ("evaluations", 3), ("patience", 1), ("seed", 5), ("log_every", 2), ("save_seconds", 100.0),
 ]  # fmt: skip

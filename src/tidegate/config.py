@@ -13,6 +13,7 @@ from tidegate.errors import TidegateError, nearest
 Cell = Literal["rnn", "lstm", "gru", "gru_reset_before"]
 Block = Literal["residual", "plain"]
 TokenizerKind = Literal["bytes", "characters", "words", "bpe"]
+Schedule = Literal["linear", "cosine"]
 CorpusName = Literal["shakespeare", "tang-poems"]
 
 
@@ -112,8 +113,10 @@ class TrainingConfig:
     """Highest learning rate."""
     warmup: int = 50
     """Steps over which the rate rises from nothing."""
-    final_rate: float = 0.02
-    """Share of the learning rate at which the cosine ends."""
+    schedule: Schedule = "linear"
+    """How the rate falls after the warm-up: along a straight line, or along half a cosine."""
+    final_rate: float = 0.0
+    """Share of the learning rate at which the schedule ends."""
     weight_decay: float = 0.3
     """AdamW's decay, on matrices alone."""
     beta1: float = 0.9
@@ -146,6 +149,7 @@ class TrainingConfig:
     """Seconds between two checkpoints."""
 
     def __post_init__(self) -> None:
+        _one_of(self, "schedule", Schedule)
         _within(self, "lanes", 1, 65536)
         _within(self, "window", 1, 65536)
         _within(self, "learning_rate", 1e-9, 100)

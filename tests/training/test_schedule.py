@@ -10,12 +10,14 @@ from tidegate.config import TrainingConfig
 from tidegate.training.schedule import Horizon, learning_rate
 
 
-def test_the_rate_rises_then_falls_to_its_end():
-    config = TrainingConfig(learning_rate=1.0, warmup=10, final_rate=0.1)
+@pytest.mark.parametrize(("schedule", "quarter"), [("linear", 0.775), ("cosine", 0.868)])
+def test_the_rate_rises_then_falls_to_its_end(schedule, quarter):
+    config = TrainingConfig(learning_rate=1.0, warmup=10, schedule=schedule, final_rate=0.1)
     assert learning_rate(config, 0, 0.0) == pytest.approx(0.1)
     assert learning_rate(config, 9, 0.0) == pytest.approx(1.0)
     assert learning_rate(config, 500, 0.5) == pytest.approx(0.55)
     assert learning_rate(config, 1000, 1.0) == pytest.approx(0.1)
+    assert learning_rate(config, 500, 0.25) == pytest.approx(quarter, abs=1e-3)
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 1))

@@ -36,7 +36,7 @@ class Horizon:
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
-    """Return the rate of step `step`: a linear warm-up, and a cosine from the full rate to ``final_rate`` of it."""
+    """Return the rate of step `step`: a linear warm-up, then the schedule down to ``final_rate`` of the full rate."""
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
+    fallen = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * fallen)
