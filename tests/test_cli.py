@@ -237,3 +237,23 @@ def test_the_card_gives_the_command_that_makes_the_run_again(here):
     assert model == ModelConfig(cell="gru", hidden_size=8, tied=True)
     assert (training.steps, training.lanes, training.log_every) == (20, 4, 1)
     assert str(here) not in card  # a card is for others to read
+
+
+def test_a_run_killed_before_its_last_figures_gets_them_when_resumed(run, capsys):
+    """Killed between the last checkpoint and the end: training is finished, its figures are not."""
+    log = run / "training/log.jsonl"
+    *lines, last = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    assert json.loads(last)["event"] == "end"
+    log.write_text("".join(lines), encoding="utf-8")
+    assert main(["train", "--resume", "run"]) == 0
+    again = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+    assert again == json.loads(last)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(run, here):
+    whole = (run / "training/log.jsonl").read_text(encoding="utf-8").splitlines()
+    for name in ("training/checkpoint.safetensors", "model.safetensors", "config.json", "tokenizer.json"):
+        (run / name).unlink()
+    assert main(["train", "--resume", "run"]) == 0
+    again = (run / "training/log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line).get("loss") for line in again] == [json.loads(line).get("loss") for line in whole]

@@ -18,7 +18,7 @@ from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
 from tidegate.training.batches import Feed
-from tidegate.training.events import Events, JsonlLog, TensorBoardLog
+from tidegate.training.events import Events, JsonlLog, TensorBoardLog, read_log
 from tidegate.training.loop import Loop
 from tidegate.training.measure import CARRIED, WINDOW256, LossSum, measure
 from tidegate.training.record import (
@@ -139,7 +139,7 @@ class Training:
         state = new_state(model, config, feed.lanes)
         resumed_at = self._begin(state)
         self._announce(model, resumed_at, state)
-        if state.progress.finished:
+        if state.progress.finished and any(event["event"] == "end" for event in read_log(self.folder.log)):
             self._say(f"{self.folder.path} is finished: nothing is left to do.")
             return 0
         horizon = Horizon.of(config, feed.windows, feed.lanes * feed.window)
@@ -166,8 +166,9 @@ class Training:
     def _begin(self, state: TrainState) -> int | None:
         """Write a new run's first files, or put back a resumed one's state; returns the step it goes on from."""
         if self.recorded is None:
-            write_config(self.folder.path, self.record.model, self.prepared.tokenizer)
-            write_record(self.folder.record, self.record)
+            write_record(self.folder.record, self.record)  # the first file: whatever is killed after it can be resumed
+        write_config(self.folder.path, self.record.model, self.prepared.tokenizer)
+        if self.recorded is None:
             return None
         if not self.folder.checkpoint.exists():  # killed before its first checkpoint: it begins again, the same
             return 0
