@@ -30,7 +30,7 @@ PROTOCOL = (
 
 def run_peer(peer: Path, text: Path, seed: int, seconds: float) -> dict[str, Any]:
     """Run the peer; its last line is a JSON object."""
-    words = [sys.executable, str(peer), str(text), "--seconds", str(seconds), "--seed", str(seed)]
+    words = [sys.executable, str(peer), "--text", str(text), "--seconds", str(seconds), "--seed", str(seed)]
     lines = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
     return dict(json.loads(lines[-1]))
 
@@ -67,11 +67,11 @@ def main() -> None:
         ours.append(run_tidegate(arguments.text, seed, arguments.seconds))
         console.print(f"seed {seed}: peer {peers[-1]}\n        tidegate {ours[-1]}", soft_wrap=True)
     table = Table("nats a character", "tidegate", "peer", "difference")
-    difference = [mine["carried_20lanes"] - theirs["carried_20lanes"] for mine, theirs in zip(ours, peers, strict=True)]
+    difference = [mine["carried_20lanes"] - theirs["validation_nats"] for mine, theirs in zip(ours, peers, strict=True)]
     medians = {
         "carried_20lanes": statistics.median(r["carried_20lanes"] for r in ours),
         "window256": statistics.median(r["window256"] for r in ours),
-        "peer_carried_20lanes": statistics.median(r["carried_20lanes"] for r in peers),
+        "peer_carried_20lanes": statistics.median(r["validation_nats"] for r in peers),
         "difference": statistics.median(difference),
     }
     carried = (medians["carried_20lanes"], medians["peer_carried_20lanes"], medians["difference"])

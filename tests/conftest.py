@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-"""data sets for measuring, which are not part of the project; tests that need one skip where it is absent"""
-
-ALLOWED_SKIPS = ("no CUDA device", "data set is not here", "no /proc", "not on this system")
+ALLOWED_SKIPS = ("no /proc", "not on this system")
 """every reason for which a test may be skipped; any other skip fails the run"""
 
 

@@ -5,30 +5,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from tidegate.nn import sequence
 from tidegate.theory.state import HiddenState, LSTMState
 
-sys.path.insert(0, str(Path(__file__).parent / "nn"))
-from test_sequence import (
-    test_a_fresh_lane_forgets_all_that_was_before,
-    test_forward_and_backward_agree_with_the_theory,
-    test_two_windows_with_carried_state_are_one_long_window,
-)
+from .nn import test_sequence
 
 RIGHT = sequence._run_segment
-# imported to be called below, not to be run again here
-for _test in (
-    test_a_fresh_lane_forgets_all_that_was_before,
-    test_forward_and_backward_agree_with_the_theory,
-    test_two_windows_with_carried_state_are_one_long_window,
-):
-    _test.__test__ = False  # type: ignore[attr-defined]
 
 
 def swapped_states(cell, x, state, weights):
@@ -67,14 +52,14 @@ def detached_weight(cell, x, state, weights):
 def test_a_broken_cell_is_found(monkeypatch, cell, broken):
     monkeypatch.setattr(sequence, "_run_segment", broken)
     with pytest.raises(AssertionError):
-        test_forward_and_backward_agree_with_the_theory(cell, (5, 3, 4, 7), False)
+        test_sequence.test_forward_and_backward_agree_with_the_theory(cell, (5, 3, 4, 7), False)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_forgotten_reset_is_found(monkeypatch, cell):
     monkeypatch.setattr(sequence, "_reset", lambda state, fresh: state)
     with pytest.raises(AssertionError):
-        test_a_fresh_lane_forgets_all_that_was_before(cell)
+        test_sequence.test_a_fresh_lane_forgets_all_that_was_before(cell)
 
 
 def test_a_lost_state_is_found(monkeypatch):
@@ -82,4 +67,4 @@ def test_a_lost_state_is_found(monkeypatch):
         sequence, "_run_segment", lambda cell, x, state, w: RIGHT(cell, x, type(state)(*(s * 0 for s in state)), w)
     )
     with pytest.raises(AssertionError):
-        test_two_windows_with_carried_state_are_one_long_window()
+        test_sequence.test_two_windows_with_carried_state_are_one_long_window()

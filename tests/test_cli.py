@@ -98,6 +98,10 @@ BAD_WORDS = [
     (["generate"], "model"),
     (["evaluate", "folder"], "folder"),
     (["train", "text.txt", "--corpus", "tang"], "tang-poems"),
+    (["train", "text.txt", "--minutes", "soon"], "--minutes: expected a number, but found 'soon'"),
+    (["train", "text.txt", "--minutes", "nan"], "--minutes: expected a number, but found 'nan'"),
+    (["train", "text.txt", "--config", "lone.yaml"], "--data: expected a list, but found 'text.txt'"),
+    (["train", "--resume", "folder", "--out", "other"], "leave --out other out"),
 ]
 
 
@@ -105,6 +109,7 @@ BAD_WORDS = [
 def test_bad_words(here, capsys, words, wanted):
     (here / "folder").mkdir()
     (here / "folder" / "picture.png").write_bytes(b"\x89PNG")
+    (here / "lone.yaml").write_text("data: text.txt\n")
     (here / "typo.yaml").write_text("hiden_size: 3\n")
     (here / "recipe.yaml").write_text("hidden_size: 3\n")
     (here / "broken.yaml").write_text("hidden_size: [3\n")
@@ -158,8 +163,14 @@ def test_a_damaged_model_is_refused(run, capsys, damage):
         else:
             record["model"]["hidden_size"] = 16
         config.write_text(json.dumps(record))
+    wanted = {
+        "truncated": "model.safetensors",
+        "tampered": "digest",
+        "version": "version 99",
+        "shape": "(21, 16) was wanted",
+    }
     for verb in ("generate", "evaluate"):
-        mistake(capsys, verb, "run")
+        assert wanted[damage] in mistake(capsys, verb, "run")
 
 
 def test_a_prompt_that_the_vocabulary_lacks_is_named(run, capsys):
@@ -203,6 +214,58 @@ def test_config_and_flags(here):
     assert model == ModelConfig(cell="gru", hidden_size=32)
     assert training == TrainingConfig(epochs=4.0, learning_rate=1e-3)
     assert parse("train", ["a.txt", "b.txt", "--config", "c.yaml"])[0].data == ("a.txt", "b.txt")
+
+
+def test_a_horizon_flag_overrides_that_of_a_file(here):
+    (here / "c.yaml").write_text("minutes: 3\n")
+    assert parse("train", ["--config", "c.yaml", "--steps", "10"])[2] == TrainingConfig(steps=10)
+
+
+@pytest.mark.parametrize("prompt", ["--- chapter one", "-abc", "--hidden-size", "=", ""])
+def test_a_prompt_is_taken_as_it_is(prompt):
+    assert parse("generate", ["run", "--prompt", prompt])[0].prompt == prompt
+
+
+def test_a_log_torn_within_a_character_is_read_to_there(run):
+    with open(run / "training/log.jsonl", "ab") as log:
+        log.write('{"event": "evaluation", "sample": "潮'.encode()[:-1])
+    assert main(["train", "--resume", "run"]) == 0
+
+
+def test_the_log_is_never_behind_the_checkpoint(here, monkeypatch):
+    """Killed right after a checkpoint, a run must find every step up to it in its log."""
+    from tidegate.training import run as run_room
+
+    seen = []
+
+    def save(path, captured):
+        lines = (here / "run/training/log.jsonl").read_text(encoding="utf-8").splitlines()
+        seen.append((captured.numbers["step"], max(json.loads(line)["step"] for line in lines)))
+
+    monkeypatch.setattr(run_room.checkpoint, "save", save)
+    assert main(["train", "text.txt", "--out", "run", *SMALL, "--save-seconds", "0"]) == 0
+    assert len(seen) == 20
+    assert all(saved == logged for saved, logged in seen)
+
+
+def test_a_validation_text_may_be_given_again(here):
+    (here / "valid.txt").write_text("潮起潮落 again and again\n" * 20, encoding="utf-8")
+    words = ["text.txt", "--validation-data", "valid.txt"]
+    assert main(["train", *words, "--out", "run", *SMALL]) == 0
+    assert main(["train", "--validation-data", "valid.txt", "--resume", "run"]) == 0
+
+
+@pytest.mark.parametrize(("text", "folder"), [("*.txt", "text"), (".", "here"), ("我的 小说.md", "我的-小说")])
+def test_folders_are_named_after_the_text(here, text, folder):
+    (here / "我的 小说.md").write_text("潮起潮落，春去秋来。\n" * 60, encoding="utf-8")
+    assert main(["train", text, *SMALL]) == 0
+    assert (here / "runs" / folder / "model.safetensors").exists()
+
+
+def test_what_dies_before_its_first_file_leaves_the_folder_free(here):
+    (here / "run/training").mkdir(parents=True)
+    (here / "run/training/lock").touch()
+    assert main(["train", "text.txt", "--out", "run", *SMALL]) == 0
 
 
 def test_print_config_shows_every_field_with_its_help(here, capsys):

@@ -2,7 +2,7 @@
 
 Two residual torch.nn.LSTM layers of 256 units under RMSNorm, 16 lanes, windows of 64, the state carried; AdamW at 3e-3,
 cosine over the time given. First 90% of the text trains, the last 10% validates, read in 20 lanes with carried state.
-    python benchmarks/peers/char_lstm.py input.txt --seconds 180 --seed 0
+    python benchmarks/peers/char_lstm.py --text input.txt --seconds 180 --seed 0
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def validate(model: CharacterModel, ids: Tensor, lanes: int = 20) -> float:
 def main() -> None:
     """Train, validate, print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=Path)
+    parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -108,7 +108,7 @@ def main() -> None:
     cut = int(0.9 * len(ids))
     model = CharacterModel(len(index))
     tokens = train(model, ids[:cut], arguments.seconds)
-    print(json.dumps({"tokens": tokens, "carried_20lanes": validate(model, ids[cut:])}))
+    print(json.dumps({"tokens": tokens, "validation_nats": validate(model, ids[cut:])}))
 
 
 if __name__ == "__main__":

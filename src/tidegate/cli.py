@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tidegate
+from tidegate.config import HORIZONS
 from tidegate.errors import TidegateError, nearest
 
 PROGRAM = "tidegate"
@@ -34,6 +35,8 @@ class Verb:
     """the field that is given without a flag"""
     many: bool = False
     """whether it may be given several times"""
+    exclusive: tuple[str, ...] = ()
+    """fields of which one excludes the others"""
 
 
 VERBS = {
@@ -56,6 +59,7 @@ VERBS = {
         ),
         "data",
         True,
+        HORIZONS,
     ),
     "generate": Verb(
         "tidegate.generate:generate",
@@ -109,6 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `tidegate … | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        print(
+            f"{PROGRAM}: The memory does not suffice: choose a smaller --hidden-size, --lanes or --window.",
+            file=sys.stderr,
+        )
+        return 2
     except OSError as error:  # a full disk, a folder that may not be written
         print(
             f"{PROGRAM}: {error.filename or 'the system'}: {error.strerror or error}. Mend it and run again.",
@@ -158,7 +170,9 @@ def parse(name: str, words: Sequence[str]) -> list[Any]:
 
     verb = VERBS[name]
     kinds = [_resolve(home) for home in verb.settings]
-    return Flags(f"{PROGRAM} {name}", verb.summary, verb.examples, kinds, verb.positional, verb.many).parse(words)
+    return Flags(
+        f"{PROGRAM} {name}", verb.summary, verb.examples, kinds, verb.positional, verb.many, verb.exclusive
+    ).parse(words)
 
 
 def _resolve(home: str) -> Any:

@@ -34,6 +34,8 @@ class Flags:
     """the field of the first dataclass that is given without a flag"""
     many: bool
     """whether it may be given several times"""
+    exclusive: Sequence[str] = ()
+    """fields of which one excludes the others: one given as a flag clears those that a YAML file gives"""
 
     def parse(self, words: Sequence[str]) -> list[Any]:
         """Turn arguments into settings, one of each kind; TidegateError for whatever is wrong with them."""
@@ -43,6 +45,9 @@ class Flags:
             given = self._parser().parse_args(words)
         except ArgumentError as error:
             raise TidegateError(self._explained(str(error))) from None
+        flagged = [field for field in self.exclusive if any(word.startswith(f"--{field}=") for word in words)]
+        for field in set(self.exclusive) - set(flagged) if flagged else ():
+            given[field] = None
         return [self._build(kind, given) for kind in self.kinds]
 
     def fields(self) -> dict[str, str]:
@@ -75,6 +80,8 @@ class Flags:
                 if not equals and not rest:
                     raise TidegateError(f"--{field.replace('_', '-')} wants a value. See {self.program} --help.")
                 lists.setdefault(field, []).append(value if equals else rest.pop(0))
+            elif field in fields and not equals and rest:
+                plain.append(f"--{field}={rest.pop(0)}")  # whatever it begins with, it is the value
             else:
                 plain.append("--" + field + equals + value)
         return plain + [f"--{field}={json.dumps(values)}" for field, values in lists.items()]
@@ -176,8 +183,10 @@ def _check_configs(words: Sequence[str]) -> None:
 def _plain(complaint: str) -> str:
     """Put a complaint about a value into words that need no Python."""
     text = " ".join(complaint.split())
-    words = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
-    for python, plain in words.items():
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "tuple": "a list"}
+    if union := re.search(r"Subtypes: \[<class '(\w+)'>.* Given value: (.*)$", text):
+        return f"expected {words.get(union[1], union[1])}, but found '{union[2].strip()}'."
+    for python, plain in ((f"<class '{name}'>", plain) for name, plain in words.items()):
         text = text.replace(f"Expected a {python}", f"expected {plain}")
     text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]", lambda m: "expected one of " + m[1].replace("'", ""), text)
     text = re.sub(r"Got value: (.*)$", r"but found '\1'.", text)

@@ -15,10 +15,10 @@ from tidegate.errors import TidegateError
 from tidegate.runtime.model import Model, load
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stream import read_prompt, write
+from tidegate.text.printable import printable
 
 INTERRUPTED = 130
 BLOCK = 1 << 16
-CONTROL = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
 PATIENCE = 1.0
 """Seconds after which a reader of a silent standard input says that it waits."""
 
@@ -101,7 +101,7 @@ class Output:
     def write(self, text: str) -> None:
         """Write a piece of text."""
         if text:
-            self._stream.write(text.translate(CONTROL) if self._terminal else text)
+            self._stream.write(printable(text) if self._terminal else text)
             self._stream.flush()
             self._last = text[-1]
 

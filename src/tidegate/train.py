@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from rich.text import Text
 from tidegate.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.card import write_card
-from tidegate.folder.model_folder import write_config
+from tidegate.folder.model_folder import read_tokenizer, write_config
 from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
@@ -35,7 +37,7 @@ from tidegate.training.report import card_of
 from tidegate.training.run import RunFolder, RunOutside, interruptible
 from tidegate.training.schedule import Horizon
 from tidegate.training.state import TrainState, new_state, restore
-from tidegate.training.view import TerminalView
+from tidegate.training.view import SteadyConsole, TerminalView
 from tidegate.training.waiting import prepare_text, waiting
 
 CARRY_ON = 130
@@ -44,19 +46,26 @@ CARRY_ON = 130
 
 def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: RunConfig) -> int:
     """Train a model into a folder; returns the exit code."""
-    console = Console(stderr=False, highlight=False)
-    recorded = None
+    console = SteadyConsole(highlight=False)
+    recorded = tokenizer = None
     if run.resume is not None:
+        if run.out is not None:
+            raise TidegateError(f"A resumed run stays in its folder, {run.resume}: leave --out {run.out} out.")
         folder = RunFolder(Path(run.resume))
         recorded = read_record(folder.record)
-        settle(dataclasses.replace(data, data=()), recorded.data, DataConfig)
-        data = dataclasses.replace(recorded.data, data=data.data or recorded.data.data)  # the text may have moved
+        tokenizer = read_tokenizer(folder.path) if (folder.path / "tokenizer.json").exists() else None
+        settle(dataclasses.replace(data, data=(), validation_data=None), recorded.data, DataConfig)
+        data = dataclasses.replace(  # the text may have moved: its digest decides
+            recorded.data,
+            data=data.data or recorded.data.data,
+            validation_data=data.validation_data or recorded.data.validation_data,
+        )
         model = settle(model, recorded.model, ModelConfig)
         training = settle(training, recorded.training, TrainingConfig)
     command = command_of(data, model, training) if recorded is None else recorded.command
     data = absolute(data)
     set_up_torch(training.threads)
-    prepared = prepare_text(data, run.cache, console)
+    prepared = prepare_text(data, run.cache, console, tokenizer)
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
     record = RunRecord(
@@ -71,13 +80,17 @@ def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: R
     if recorded is not None:
         _check_same(recorded, record, folder)
     feed = Feed(prepared.train, prepared.tokenizer.document_id, training.lanes, training.window, training.seed)
+    # before the folder: a model that the memory does not hold leaves nothing behind
+    torch.manual_seed(training.seed)
+    state = new_state(LanguageModel(model, prepared.tokenizer.vocabulary_size), training, feed.lanes)
     folder.training.mkdir(parents=True, exist_ok=True)
     with folder.locked():
+        folder.remove_leftovers()
         if recorded is None and folder.record.exists():  # another process was faster
             raise TidegateError(
                 f"{folder.path} holds a run already: resume it (--resume {folder.path}) or choose another --out."
             )
-        return Training(folder, record, recorded, prepared, feed, console).run()
+        return Training(folder, record, recorded, prepared, feed, state, console).run()
 
 
 def set_up_torch(threads: int | None) -> None:
@@ -96,13 +109,14 @@ def _new_folder(out: str | None, data: DataConfig) -> Path:
         path = Path(out)
         if path.is_file():
             raise TidegateError(f"--out {out} is a file, but a folder was wanted: choose another name.")
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and not RunFolder(path).is_unused():
             raise TidegateError(
                 f"--out {out} is not empty: go on with a run in it by --resume {out}, or choose another name."
             )
         return path
-    name = Path(data.data[0]).stem if data.data else data.corpus
-    number, path = 1, Path("runs") / (name or "text")
+    stem = Path(data.data[0]).stem if data.data else data.corpus  # of an absolute path, but perhaps a glob
+    name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "text"
+    number, path = 1, Path("runs") / name
     while path.exists():
         number += 1
         path = Path("runs") / f"{name}-{number}"
@@ -128,17 +142,14 @@ class Training:
     """as it was when the run began; None for a new run"""
     prepared: Prepared
     feed: Feed
+    state: TrainState
     console: Console
 
     def run(self) -> int:
         """Train, measure, write the card."""
-        config, tokenizer = self.record.training, self.prepared.tokenizer
-        torch.manual_seed(config.seed)
-        model = LanguageModel(self.record.model, tokenizer.vocabulary_size)
-        feed = self.feed
-        state = new_state(model, config, feed.lanes)
+        config, feed, state = self.record.training, self.feed, self.state
         resumed_at = self._begin(state)
-        self._announce(model, resumed_at, state)
+        self._announce(state.model, resumed_at, state)
         if state.progress.finished and any(event["event"] == "end" for event in read_log(self.folder.log)):
             self._say(f"{self.folder.path} is finished: nothing is left to do.")
             return 0
@@ -154,14 +165,18 @@ class Training:
             view.close()
             if finished:
                 self._finish(state, outside, events)
+        except KeyboardInterrupt:
+            view.close()
+            self._say(f"Stopped at once. Go on from the last checkpoint with:\n  {self._resume()}")
+            raise
         finally:
             events.close()
         if not finished:
-            self._say(
-                f"Stopped at step {state.progress.step}; all is kept. Go on with:\n"
-                f"  tidegate train --resume {self.folder.path}"
-            )
+            self._say(f"Stopped at step {state.progress.step}; all is kept. Go on with:\n  {self._resume()}")
         return 0 if finished else CARRY_ON
+
+    def _resume(self) -> str:
+        return f"tidegate train --resume {shlex.quote(str(self.folder.path))}"
 
     def _begin(self, state: TrainState) -> int | None:
         """Write a new run's first files, or put back a resumed one's state; returns the step it goes on from."""
@@ -203,7 +218,8 @@ class Training:
 
     def _finish(self, state: TrainState, outside: RunOutside, events: Events) -> None:
         """Measure the best weights under both protocols; write folder, card and curves for the last time."""
-        state.model.load_tensors({name: t.numpy() for name, t in state.best.items()})
+        if state.best:  # none if no validation loss was ever finite
+            state.model.load_tensors({name: t.numpy() for name, t in state.best.items()})
         results: dict[str, LossSum] = {}
         if self.prepared.validation is not None:
             for protocol in (CARRIED, WINDOW256):
@@ -222,14 +238,15 @@ class Training:
         unknown = self.prepared.validation.unknown_count if self.prepared.validation is not None else 0
         if unknown:
             self._say(f"The validation text has {unknown:,} tokens that the vocabulary lacks.")
-        self._say(f"Done: {self.folder.path}   Have it write:  tidegate generate {self.folder.path}")
+        self._say(f"Done: {self.folder.path}   Have it write:  tidegate generate {shlex.quote(str(self.folder.path))}")
 
     def _write_card(self, state: TrainState, outside: RunOutside) -> None:
         write_card(self.folder.path, card_of(self.record, self.prepared, state, outside.results, outside.sample))
 
     def _title(self) -> str:
+        # not the folder's name: it may be Chinese, and the fonts that draw pictures often lack its characters
         c = self.record.model
-        return f"{self.folder.path.name}: {c.layers}×{c.hidden_size} {c.cell}"
+        return f"{c.layers}×{c.hidden_size} {c.cell}, {self.prepared.tokenizer.kind}"
 
     def _say(self, sentence: str) -> None:
         self.console.print(Text(sentence), soft_wrap=True)

@@ -17,7 +17,7 @@ from ..conftest import subprocess_environment
 
 SETTINGS = [
     *"--hidden-size 24 --lanes 4 --window 16 --dropout 0.1 --threads 2".split(),
-    *"--steps 800 --evaluations 6 --patience 0 --log-every 1 --save-seconds 0".split(),
+    *"--steps 800 --evaluations 6 --patience 0 --log-every 1 --save-seconds 0.2".split(),
 ]
 
 

@@ -85,14 +85,21 @@ def test_a_limit_measures_the_beginning(prepared, model):
     """The same as a store that ends there: so an evaluation need not read a large validation text."""
     store, tokenizer = prepared.validation, prepared.tokenizer
     part = measure(model, store, tokenizer, Protocol(), limit=50)
-    text = tokenizer.decode(store.read(1, 51))
-    assert (part.tokens, part.characters, part.bytes) == (50, len(text), len(text.encode()))
+    assert part.tokens == 50
+    assert set(part.figures()) == {"nats_a_token", "perplexity"}
     ids = torch.from_numpy(store.read(0, 51))
     with torch.no_grad():
         logits, _ = model(ids[:-1, None])
     assert part.nats == pytest.approx(
         torch.nn.functional.cross_entropy(logits[:, 0], ids[1:], reduction="sum").item(), rel=1e-5
     )
+
+
+def test_the_logits_at_once_change_nothing(prepared, model, monkeypatch):
+    whole = [measure(model, prepared.validation, prepared.tokenizer, p).nats for p in (CARRIED, Protocol(window=9))]
+    monkeypatch.setattr("tidegate.training.measure.LOGITS_AT_ONCE", 1)
+    parts = [measure(model, prepared.validation, prepared.tokenizer, p).nats for p in (CARRIED, Protocol(window=9))]
+    assert parts == pytest.approx(whole, rel=1e-6)
 
 
 def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(prepared):

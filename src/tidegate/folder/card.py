@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tidegate.config import ModelConfig
 from tidegate.folder.atomic import write_atomically
+from tidegate.text.printable import printable
 
 CARD = "README.md"
 
@@ -106,16 +107,11 @@ def _cell(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(_printable(text).split())
+    return " ".join(printable(text).split())
 
 
 def fenced(text: str, language: str) -> str:
     """Return a code block that holds any text: its fence is longer than every run of backticks in it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{_printable(text)}\n{fence}"
-
-
-def _printable(text: str) -> str:
-    """Replace control characters, which a model may well write, by U+FFFD; line ends and tabs stay."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "�", text.replace("\r\n", "\n"))
+    return f"{fence}{language}\n{printable(text)}\n{fence}"

@@ -92,8 +92,7 @@ def _decode(source: Source, stream: BinaryIO) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     position = 0
     while block := stream.read(BLOCK_BYTES):
-        if position == 0:
-            _refuse_binary(source, block)
+        _refuse_binary(source, block, position)
         text = block.removeprefix(_UTF8_MARK) if position == 0 else block
         position += len(block)
         yield _decoded(source, decoder, text, position)
@@ -109,12 +108,12 @@ def _decoded(source: Source, decoder: codecs.IncrementalDecoder, block: bytes, e
         raise _wrong_encoding(source, end - len(error.object) + error.start, error.object[error.start]) from None
 
 
-def _refuse_binary(source: Source, head: bytes) -> None:
-    if head.startswith(_UTF16_MARKS):
-        raise _wrong_encoding(source, 0, head[0], "UTF-16")
-    if (offset := head.find(b"\0")) >= 0:
+def _refuse_binary(source: Source, block: bytes, position: int = 0) -> None:
+    if position == 0 and block.startswith(_UTF16_MARKS):
+        raise _wrong_encoding(source, 0, block[0], "UTF-16")
+    if (offset := block.find(b"\0")) >= 0:
         raise TidegateError(
-            f"{source.name} is a binary file, it has a NUL byte at offset {offset}: "
+            f"{source.name} is a binary file, it has a NUL byte at offset {position + offset}: "
             f"text in UTF-8 is wanted, so leave this file out or convert it to text."
         )
 

@@ -123,7 +123,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Yield the visible files under the folder, sorted; model folders and folders seen before (a loop of links) are
     left out."""
     seen: set[str] = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         real = os.path.realpath(here)
         if real in seen:
             folders.clear()
@@ -137,6 +137,11 @@ def _walk(folder: Path) -> Iterator[Path]:
             path = Path(here, name)
             if not name.startswith(".") and path.is_file():
                 yield path
+
+
+def _raise(error: OSError) -> None:
+    """A folder that cannot be read is no empty folder: learning from less than was named would go unseen."""
+    raise error
 
 
 def _missing(path: Path) -> str:

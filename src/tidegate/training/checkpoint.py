@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
-from tidegate.training.state import Capture, Progress, TrainState, capture
+from tidegate.training.state import Capture, Progress, TrainState
 
 FORMAT = "tidegate-checkpoint"
 FORMAT_VERSION = 1
@@ -60,22 +60,35 @@ def load(path: Path, expected: TrainState) -> Capture:
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: TrainState) -> None:
-    wanted = {name: t for name, t in capture(expected).tensors.items() if name.startswith(("model/", "carried/"))}
-    for name, tensor in wanted.items():
-        if name not in tensors or tensors[name].shape != tensor.shape or tensors[name].dtype != tensor.dtype:
-            found = tuple(tensors[name].shape) if name in tensors else "nothing"
+    """Check that the tensors are those of a run of `expected`'s shape: all of a kind, or, but for model and carried,
+    none of it."""
+    wanted = _expected_shapes(expected)
+    kinds = {name.split("/", 1)[0] for name in tensors} | {"model", "carried"}
+    for name, shape in wanted.items():
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if name.split("/", 1)[0] in kinds and found != shape:
             raise TidegateError(
-                f"{path}: tensor {name} is {found}, but {tuple(tensor.shape)} was wanted: it belongs to another model."
+                f"{path}: tensor {name} is {found}, but {shape} was wanted: it belongs to another model."
             )
     for name, tensor in tensors.items():
-        if name.split("/", 1)[0] not in ("model", "carried", "best", "optimizer"):
+        if name not in wanted:
             raise TidegateError(
                 f"{path} holds the unknown tensor {name}: it was not written by this version of Tidegate."
             )
-        if not torch.isfinite(tensor).all():
-            raise TidegateError(
-                f"{path}: tensor {name} holds numbers that are not finite: restore the file from a copy."
-            )
+        if tensor.dtype != torch.float32 or not torch.isfinite(tensor).all():
+            raise TidegateError(f"{path}: tensor {name} holds no finite float32 numbers: restore the file from a copy.")
+
+
+def _expected_shapes(state: TrainState) -> dict[str, tuple[int, ...]]:
+    parameters = {name: tuple(p.shape) for name, p in state.model.named_parameters()}
+    shapes = {f"{kind}/{name}": shape for kind in ("model", "best") for name, shape in parameters.items()}
+    optimized = [p for group in state.optimizer.param_groups for p in group["params"]]
+    for index, parameter in enumerate(optimized):
+        shapes |= {f"optimizer/{index}/{key}": tuple(parameter.shape) for key in ("exp_avg", "exp_avg_sq")}
+        shapes[f"optimizer/{index}/step"] = ()
+    for index, layer in enumerate(state.carried):
+        shapes |= {f"carried/{index}/{name}": tuple(s.shape) for name, s in layer._asdict().items()}
+    return shapes
 
 
 def _numbers(path: Path, text: str) -> dict[str, Any]:

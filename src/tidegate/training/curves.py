@@ -18,7 +18,8 @@ BLUE, ORANGE, GREY = "#1f5fa8", "#d9541e", "#8a8f98"
 
 def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> None:
     """Draw the losses, in nats a token over the tokens read, and the learning rate below them."""
-    steps = [e for e in events if e["event"] == "step"]
+    # a step that was taken twice, after a return to an earlier state, is drawn as it was the last time
+    steps = [e for _, e in sorted({e["step"]: e for e in events if e["event"] == "step"}.items())]
     evaluations = [e for e in events if e["event"] == "evaluation" and "validation" in e]
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)

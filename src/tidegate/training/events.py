@@ -38,13 +38,15 @@ class Events:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read a run's log; a last line that a kill tore is left out."""
+    """Read a run's log; a line that a kill or a full disk tore is left out."""
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            event = json.loads(line.decode("utf-8"))
+        except ValueError:  # torn, perhaps within a character
+            continue
+        if isinstance(event, dict) and isinstance(event.get("step"), int) and "event" in event:
+            events.append(event)
     return events
 
 
@@ -54,13 +56,12 @@ class JsonlLog:
     def __init__(self, path: Path, resumed_at: int | None) -> None:
         kept = [] if resumed_at is None else [e for e in read_log(path) if _before(e, resumed_at)]
         write_atomically(path, "".join(_line(event) for event in kept).encode())
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (held open for the run)
+        # by lines: a checkpoint must never know a step that the log has not
+        self.file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (held open for the run)
 
     def take(self, event: dict[str, Any]) -> None:
         """Append a line."""
         self.file.write(_line(event))
-        if event["event"] != "step":
-            self.file.flush()
 
     def close(self) -> None:
         """Sync the file to the disk."""
@@ -75,7 +76,7 @@ def _line(event: dict[str, Any]) -> str:
 
 def _before(event: dict[str, Any], step: int) -> bool:
     """Whether an event belongs to the part of the run that the checkpoint of `step` knows."""
-    return event["step"] <= step and event["event"] not in ("interrupted", "end")
+    return event["step"] <= step and event["event"] != "end"
 
 
 class TensorBoardLog:

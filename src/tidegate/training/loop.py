@@ -17,7 +17,7 @@ from tidegate.training.schedule import Horizon, learning_rate
 from tidegate.training.state import Capture, TrainState, capture, restore
 
 GOOD_STATE_STEPS = 100
-"""Steps between two states kept in memory to go back to; a checkpoint on disk is one of them."""
+"""Steps between two states kept in memory to go back to; every checkpoint is one as well."""
 MAX_ROLLBACKS = 8
 """A run that finds a non-finite loss more often than this will not recover."""
 
@@ -79,9 +79,9 @@ class Loop:
                 good, saved_at = self._save(), self.clock()
 
             # every hundred steps: a good state to go back to; now and then it goes to disk
-            elif progress.step % GOOD_STATE_STEPS == 0:
+            elif (due := self.clock() - saved_at >= self.config.save_seconds) or progress.step % GOOD_STATE_STEPS == 0:
                 good = capture(state)
-                if self.clock() - saved_at >= self.config.save_seconds:
+                if due:
                     self.outside.save(good)
                     saved_at = self.clock()
 
@@ -109,7 +109,7 @@ class Loop:
         p.evaluations = math.floor(done * self.config.evaluations + 1e-9)
         found = self.outside.evaluate(self.state)
         loss = found.get("validation")
-        is_best = loss is None or p.best_loss is None or loss < p.best_loss
+        is_best = loss is None or (math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss))
         if is_best:
             p.best_loss, p.best_step, p.since_best = loss, p.step, 0
             self.state.best = {n: w.detach().clone() for n, w in self.state.model.named_parameters()}

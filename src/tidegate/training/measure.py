@@ -17,7 +17,9 @@ from tidegate.text.store import TokenStore
 from tidegate.text.tokenizer import Tokenizer
 
 WINDOW_BATCH = 64
-"""windows computed side by side; it changes the speed alone"""
+"""windows computed side by side"""
+LOGITS_AT_ONCE = 2**24
+"""logits held at once, steps × lanes × V: 64 MiB, twice for the softmax; it too changes the speed alone"""
 
 
 class LossSum(NamedTuple):
@@ -26,6 +28,7 @@ class LossSum(NamedTuple):
     nats: float
     tokens: int
     bytes: int
+    """of the text that the tokens stand for; 0 where it was not counted, as for a part of a text"""
     characters: int
 
     @property
@@ -49,13 +52,11 @@ class LossSum(NamedTuple):
         return self.nats / math.log(2) / self.characters
 
     def figures(self) -> dict[str, float]:
-        """Return all means by name."""
-        return {
-            "nats_a_token": self.nats_a_token,
-            "perplexity": self.perplexity,
-            "bits_a_byte": self.bits_a_byte,
-            "bits_a_character": self.bits_a_character,
-        }
+        """Return all means by name; those of bytes and characters where these were counted."""
+        means = {"nats_a_token": self.nats_a_token, "perplexity": self.perplexity}
+        if self.bytes:
+            means |= {"bits_a_byte": self.bits_a_byte, "bits_a_character": self.bits_a_character}
+        return means
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,10 @@ def measure(
     for group in range(0, len(starts), side_by_side):
         state: State | None = None
         batch = np.array(starts[group : group + side_by_side])
-        for step in range(0, part, 256):
-            inputs, targets, weight = _window(
-                store, batch + step, np.minimum(batch + part, total), min(256, part - step)
-            )
+        steps = max(1, min(256, LOGITS_AT_ONCE // (len(batch) * tokenizer.vocabulary_size)))
+        for step in range(0, part, steps):
+            T, end = min(steps, part - step), np.minimum(batch + part, total)
+            inputs, targets, weight = _window(store, batch + step, end, T)
             logits, state = model(inputs, state, inputs == tokenizer.document_id)
             nats += float(cross_entropy_sum(logits, targets, weight).double())
             done += int(weight.sum())
@@ -114,10 +115,9 @@ def measure(
 
 
 def _text_size(store: TokenStore, tokenizer: Tokenizer, predicted: int) -> tuple[int, int]:
-    """Return bytes and characters of the predicted tokens: all but the first, up to `predicted` of them."""
-    if predicted < len(store) - 1:
-        text = tokenizer.decode(store.read(1, predicted + 1))
-        return len(text.encode()), len(text)
+    """Return bytes and characters of all tokens but the first; zeros if fewer than these were predicted."""
+    if predicted < len(store) - 1:  # the store counts the whole text, and what an unknown token stood for is not known
+        return 0, 0
     first = tokenizer.token_bytes(int(store.read(0, 1)[0]))
     return store.byte_count - len(first), store.character_count - len(first.decode(errors="replace"))
 

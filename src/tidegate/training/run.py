@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -64,6 +65,16 @@ class RunFolder:
         """The picture of the losses."""
         return self.path / "curves.png"
 
+    def is_unused(self) -> bool:
+        """Whether the folder holds nothing but what a run leaves that died before its first file."""
+        return all(path == self.training or path == self.training / "lock" for path in self.path.rglob("*"))
+
+    def remove_leftovers(self) -> None:
+        """Remove temporary files of processes that were killed while they wrote; the folder must be locked."""
+        for folder in (self.path, self.training):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder against a second training process."""
@@ -107,7 +118,6 @@ class RunOutside:
         return {
             "protocol": CARRIED.name,
             "validation": loss.nats_a_token,
-            "bits_a_byte": loss.bits_a_byte,
             "sample": self.sample,
         }
 
@@ -131,18 +141,20 @@ def write_sample(model: LanguageModel, prepared: Prepared, sample: int, tokens: 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Yield a question whether Ctrl-C or SIGTERM came; a second Ctrl-C ends the process at once."""
+    """Yield a question whether Ctrl-C, SIGTERM or a closed terminal asked to stop; the second time ends at once."""
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        print("\nStopping after this step … (once more: at once)", file=sys.stderr, flush=True)
 
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield asked.is_set
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])]
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield asked.is_set
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import Any
 
@@ -9,8 +11,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tidegate.text.printable import printable
+
 PLAIN_SECONDS = 10.0
 """seconds between two lines where the output is no terminal"""
+
+
+class SteadyConsole(Console):
+    """A console that falls silent when nobody reads it any longer (`… | head`): the training goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Send all further output nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class TerminalView:
@@ -63,7 +76,7 @@ class TerminalView:
             line.append(", the best so far" if event["is_best"] else f"; best {event['best']:.4f}", style="dim")
         self.console.print(line, soft_wrap=True)
         if event.get("sample"):
-            self.console.print(Text(event["sample"], style="cyan"), soft_wrap=True)
+            self.console.print(Text(printable(event["sample"]), style="cyan"), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
