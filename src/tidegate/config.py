@@ -105,11 +105,11 @@ class DataConfig:
 class TrainingConfig:
     """How the model learns. One horizon is given: epochs, steps, tokens or minutes."""
 
-    lanes: int = 16
+    lanes: int = 32
     """Texts read side by side, B."""
     window: int = 64
     """Steps of truncated BPTT, T: the state is carried from one window to the next, the gradient is not."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     """Highest learning rate."""
     warmup: int = 50
     """Steps over which the rate rises from nothing."""
@@ -117,7 +117,7 @@ class TrainingConfig:
     """How the rate falls after the warm-up: along a straight line, or along half a cosine."""
     final_rate: float = 0.0
     """Share of the learning rate at which the schedule ends."""
-    weight_decay: float = 0.3
+    weight_decay: float = 0.4
     """AdamW's decay, on matrices alone."""
     beta1: float = 0.9
     """AdamW's decay of the mean gradient."""

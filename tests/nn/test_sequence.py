@@ -130,10 +130,10 @@ def test_backward_twice_gives_the_same(cell):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_start_values(cell):
-    """W_hh is orthogonal as a whole, biases are zero, but the LSTM's forget gate starts at one."""
+    """Each gate's W_hh is orthogonal, biases are zero, but the LSTM's forget gate starts at one."""
     layer = Recurrent(cell, 6, 5)
-    w = layer.weight_hh_l0.detach()
-    torch.testing.assert_close(w.T @ w, torch.eye(5), rtol=0, atol=1e-5)
+    for w in layer.weight_hh_l0.detach().chunk(len(GATES[cell])):
+        torch.testing.assert_close(w.T @ w, torch.eye(5), rtol=0, atol=1e-5)
     bias = (layer.bias_ih_l0 + layer.bias_hh_l0).detach().reshape(-1, 5)
     expected = torch.zeros_like(bias)
     if cell == "lstm":

@@ -34,7 +34,8 @@ class Recurrent(nn.Module):
         """Draw new start values from PyTorch's global generator."""
         H, gates = self.hidden_size, GATES[self.cell]
         nn.init.uniform_(self.weight_ih_l0, -1 / math.sqrt(H), 1 / math.sqrt(H))
-        nn.init.orthogonal_(self.weight_hh_l0)
+        for gate in self.weight_hh_l0.detach().chunk(len(gates)):
+            nn.init.orthogonal_(gate)
         nn.init.zeros_(self.bias_ih_l0)
         nn.init.zeros_(self.bias_hh_l0)
         if self.cell == "lstm":
