@@ -110,7 +110,7 @@ TRAINING_CHANGES = [
     ("lanes", 3), ("window", 9), ("learning_rate", 1e-2), ("warmup", 3),
     ("schedule", "cosine"), ("final_rate", 0.9), ("weight_decay", 5.0),
     ("beta1", 0.5), ("beta2", 0.5), ("clip", 1e-3), ("epochs", 0.1), ("steps", 9), ("tokens", 99), ("minutes", 1e-3),
-    ("evaluations", 3), ("patience", 1), ("seed", 5), ("log_every", 2), ("save_seconds", 100.0),
+    ("evaluations", 3), ("patience", 1), ("seed", 5), ("log_every", 2), ("save_seconds", 0.5),
 ]  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def small_loop(
     **settings: Any,
 ) -> Loop:
     """A run of a model small enough for a test, telling the recorder."""
-    settings = {"lanes": 4, "window": 8, "log_every": 1, "warmup": 5, "save_seconds": 0.0, **settings}
+    settings = {"lanes": 4, "window": 8, "log_every": 1, "warmup": 5, "save_seconds": 1e9, **settings}
     config = TrainingConfig(**settings)
     torch.manual_seed(config.seed)
     model = LanguageModel(ModelConfig(cell=cell, hidden_size=12, dropout=0.1), prepared.tokenizer.vocabulary_size)

@@ -52,7 +52,7 @@ def test_a_horizon_in_epochs_reads_the_text_so_often(prepared):
 def test_a_horizon_in_minutes_ends_by_the_clock_and_so_does_its_schedule(prepared):
     ticks = itertools.count()
     recorder = Recorder()
-    loop = small_loop(prepared, recorder, clock=lambda: next(ticks) / 10, minutes=0.5, final_rate=0.1)
+    loop = small_loop(prepared, recorder, clock=lambda: next(ticks) / 10, minutes=0.5, schedule="cosine", final_rate=0.1)
     loop.run()
     steps = recorder.of("step")
     assert loop.state.progress.elapsed >= 30
@@ -154,3 +154,32 @@ def test_a_fresh_batch_forgets_the_carried_state(prepared):
     model = loop.state.model
     noisy = tuple(type(layer)(*(torch.randn_like(s) for s in layer)) for layer in loop.state.carried)
     assert torch.equal(model(batch.inputs, noisy, batch.fresh)[0], model(batch.inputs, None, batch.fresh)[0])
+
+
+def test_a_validation_loss_that_is_not_finite_is_no_best(prepared, tmp_path):
+    recorder = Recorder(validation=[math.nan, 2.0, math.inf])
+    loop = small_loop(prepared, recorder, steps=30, evaluations=3)
+    loop.run()
+    assert (loop.state.progress.best_loss, loop.state.progress.best_step) == (2.0, 20)
+    checkpoint.save(tmp_path / "c.safetensors", recorder.saved[-1])
+    assert checkpoint.load(tmp_path / "c.safetensors", loop.state).numbers["best_loss"] == 2.0
+
+
+def test_a_resumed_horizon_in_minutes_goes_on_with_its_clock(prepared):
+    """Of thirty seconds ten were used: twenty are left, and the schedule goes on from a third."""
+
+    def clock():
+        return next(ticks) / 10
+
+    ticks = itertools.count()
+    first = Recorder()
+    stopped = small_loop(
+        prepared, first, clock=clock, minutes=0.5, interrupted=lambda: stopped.state.progress.elapsed > 10
+    )
+    assert not stopped.run()
+    ticks = itertools.count(5000)  # another process, another origin of the clock
+    resumed = small_loop(prepared, Recorder(), clock=clock, minutes=0.5)
+    restore(resumed.state, first.saved[-1])
+    resumed.run()
+    assert 30 <= resumed.state.progress.elapsed < 31
+    assert resumed.events.sinks[0].of("step")[0]["progress"] == pytest.approx(1 / 3, abs=0.05)
