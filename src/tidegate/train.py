@@ -182,7 +182,8 @@ class Training:
         """Write a new run's first files, or put back a resumed one's state; returns the step it goes on from."""
         if self.recorded is None:
             write_record(self.folder.record, self.record)  # the first file: whatever is killed after it can be resumed
-        write_config(self.folder.path, self.record.model, self.prepared.tokenizer)
+        documents = len(self.prepared.train.document_starts)
+        write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents)
         if self.recorded is None:
             return None
         if not self.folder.checkpoint.exists():  # killed before its first checkpoint: it begins again, the same

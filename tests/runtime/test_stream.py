@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.runtime.small_models import KINDS, TEXT, small_model
+from tests.runtime.small_models import KINDS, TEXT, random_tensors, small_model, tokenizer_of
+from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.runtime import stream as stream_module
+from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stream import StopStrings, read_prompt, write
 
@@ -230,3 +232,19 @@ def test_a_stop_string_of_several_bytes_is_found_in_a_text_of_bytes():
     ids = iter(model.tokenizer.encode(text).tolist())
     stops = StopStrings([model.tokenizer.normalize(strings)])
     assert "".join(stream_module._filtered(ids, stops, model.tokenizer)) == text[: text.find("é")]
+
+
+def test_a_model_of_few_documents_begins_with_a_line() -> None:
+    """It has seen the document token too seldom: a text begins as after a line's end, and a prompt as it is."""
+    config, tokenizer = ModelConfig(hidden_size=8), tokenizer_of("characters")
+    tensors = random_tensors(config, tokenizer.vocabulary_size)
+    few, many = (Model(config, tokenizer, tensors, documents=count) for count in (1, 5000))
+    line_end, document, prompt = tokenizer.encode("\n"), [tokenizer.document_id], tokenizer.encode("It")
+    for model, start, ids in [
+        (few, "", line_end),
+        (few, "It", prompt),
+        (many, "", document),
+        (many, "It", [*document, *prompt]),
+    ]:
+        expected, _ = model.read(np.array(ids), model.initial_state())
+        np.testing.assert_array_equal(read_prompt(model, start, window=4).logits, expected)

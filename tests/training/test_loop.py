@@ -52,7 +52,9 @@ def test_a_horizon_in_epochs_reads_the_text_so_often(prepared):
 def test_a_horizon_in_minutes_ends_by_the_clock_and_so_does_its_schedule(prepared):
     ticks = itertools.count()
     recorder = Recorder()
-    loop = small_loop(prepared, recorder, clock=lambda: next(ticks) / 10, minutes=0.5, schedule="cosine", final_rate=0.1)
+    loop = small_loop(
+        prepared, recorder, clock=lambda: next(ticks) / 10, minutes=0.5, schedule="cosine", final_rate=0.1
+    )
     loop.run()
     steps = recorder.of("step")
     assert loop.state.progress.elapsed >= 30

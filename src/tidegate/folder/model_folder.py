@@ -23,7 +23,7 @@ from tidegate.text.tokenizer import Tokenizer, from_json
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 CONFIG_LIMIT = 1 << 20
 TOKENIZER_LIMIT = 64 << 20
-CONFIG_FIELDS = ("format", "format_version", "model", "vocabulary_size", "tokenizer_digest")
+CONFIG_FIELDS = ("format", "format_version", "model", "vocabulary_size", "tokenizer_digest", "documents")
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """For each older version of config.json, what turns it into the next one; none so far."""
@@ -40,6 +40,8 @@ class ModelFolder:
     """float32, by the names of `expected_shapes`"""
     metadata: dict[str, str]
     """of the weights' file: format, version, digests"""
+    documents: int | None
+    """how many the training text has; None if that is not known"""
 
     @classmethod
     def read(cls, path: str | Path) -> ModelFolder:
@@ -62,11 +64,14 @@ class ModelFolder:
         tensors, metadata = read_tensors(path / WEIGHTS, model, tokenizer.vocabulary_size)
         _check_fits(path / WEIGHTS, metadata["tokenizer_digest"], tokenizer)
         _check_settings(path / WEIGHTS, metadata["model"], model)
-        return cls(path, model, tokenizer, tensors, metadata)
+        return cls(path, model, tokenizer, tensors, metadata, config.get("documents"))
 
 
-def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer) -> None:
-    """Write config.json and tokenizer.json, each atomically, into a folder that is made where it is not there yet."""
+def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer, documents: int | None = None) -> None:
+    """Write config.json and tokenizer.json, each atomically, into a folder that is made where it is not there yet.
+
+    documents: how many the training text has, None if that is not known.
+    """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -78,6 +83,7 @@ def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer) -> 
         "model": asdict(model),
         "vocabulary_size": tokenizer.vocabulary_size,
         "tokenizer_digest": tokenizer.digest,
+        "documents": documents,
     }
     write_atomically(path / TOKENIZER, _to_bytes(tokenizer.to_json()))
     write_atomically(path / CONFIG, _to_bytes(content))
@@ -109,6 +115,10 @@ def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
             raise TidegateError(
                 f"{file}: {name} is {json.dumps(config.get(name))[:80]}, but a {kind.__name__} was wanted: {RESTORE}."
             )
+    if not (config.get("documents") is None or (type(config["documents"]) is int and config["documents"] >= 0)):
+        raise TidegateError(
+            f"{file}: documents is {json.dumps(config['documents'])[:80]}, but a count was wanted: {RESTORE}."
+        )
     return _model_config(config["model"], str(file)), config
 
 

@@ -34,6 +34,9 @@ State = tuple[Any, ...]
 """One `HiddenState` or `LSTMState` a layer, arrays ``(1, H)`` float32."""
 Array = NDArray[np.float32]
 
+ENOUGH_DOCUMENTS = 100
+"""A model that saw fewer beginnings of documents has not learnt what their token means."""
+
 
 class Layer(NamedTuple):
     """One block's weights: the cell's `Parameters`, and the norm's weight ``(H,)`` or None in the plain form."""
@@ -55,11 +58,17 @@ class Model:
     >>> print(model.generate("ROMEO:", max_tokens=200))     # doctest: +SKIP
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, tensors: Tensors) -> None:
-        """Take the weights by the model folder's names and shapes; they are used where they lie, not copied."""
+    def __init__(
+        self, config: ModelConfig, tokenizer: Tokenizer, tensors: Tensors, documents: int | None = None
+    ) -> None:
+        """Take the weights by the model folder's names and shapes; they are used where they lie, not copied.
+
+        documents: how many documents the model learnt from, None if that is not known.
+        """
         check_tensors(tensors, config, tokenizer.vocabulary_size, "The model")
         self.config = config
         self.tokenizer = tokenizer
+        self.knows_documents = documents is None or documents >= ENOUGH_DOCUMENTS
         self._embedding = tensors["embedding.weight"]
         self._embedding_projection = tensors.get("embedding_projection.weight")
         self._layers = tuple(_layer(tensors, config, i) for i in range(config.layers))
@@ -73,7 +82,7 @@ class Model:
     def load(cls, path: str | Path) -> Model:
         """Read a model folder; a TidegateError says what is wrong with one."""
         folder = ModelFolder.read(path)
-        return cls(folder.model, folder.tokenizer, folder.tensors)
+        return cls(folder.model, folder.tokenizer, folder.tensors, folder.documents)
 
     def initial_state(self) -> State:
         """Return the state in which every document starts: zeros."""

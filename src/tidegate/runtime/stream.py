@@ -70,12 +70,15 @@ def stream(
 def read_prompt(
     model: Model, prompt: str | Iterable[str], *, window: int, accepted: Callable[[str], object] | None = None
 ) -> Reading:
-    """Read the document token and then the prompt, from the initial state.
+    """Read a prompt from the initial state, after the document token if the model knows what that means.
 
+    Else a text without a prompt begins as after a line's end, which every model has seen.
     window: how many ids are remembered; accepted: called with each piece of the prompt's text once it is read.
     """
     tokenizer = model.tokenizer
-    logits, state = model.step(tokenizer.document_id, model.initial_state())
+    logits, state = None, model.initial_state()
+    if model.knows_documents:
+        logits, state = model.step(tokenizer.document_id, state)
     recent: deque[int] = deque(maxlen=window)
     for piece in _pieces(prompt):
         ids = _encode(tokenizer, piece)
@@ -83,6 +86,10 @@ def read_prompt(
         recent.extend(ids[-window:].tolist() if window else ())
         if accepted is not None:
             accepted(piece)
+    if logits is None:
+        logits, state = model.read(
+            tokenizer.encode("\n") if not tokenizer.missing("\n") else [tokenizer.document_id], state
+        )
     return Reading(logits, state, tuple(recent))
 
 

@@ -135,7 +135,7 @@ class RunOutside:
 
 def write_sample(model: LanguageModel, prepared: Prepared, sample: int, tokens: int = SAMPLE_TOKENS) -> str:
     """Have the model as it stands write some text, through the running half."""
-    writer = Model(model.config, prepared.tokenizer, model.tensors())
+    writer = Model(model.config, prepared.tokenizer, model.tensors(), len(prepared.train.document_starts))
     return writer.generate(sampling=Sampling(seed=0), max_tokens=tokens, sample=sample)
 
 
