@@ -320,3 +320,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(run, here):
     assert main(["train", "--resume", "run"]) == 0
     again = (run / "training/log.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line).get("loss") for line in again] == [json.loads(line).get("loss") for line in whole]
+
+
+def test_training_leaves_the_arithmetic_of_the_process_as_it_was(run):
+    """Tiny numbers count as zero while it trains; a program that calls it must get them back."""
+    assert torch.tensor(1e-40).item() / 2 > 0
+    assert (torch.tensor([1e-40]) / 2).item() > 0

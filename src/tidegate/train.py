@@ -46,6 +46,16 @@ CARRY_ON = 130
 
 def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: RunConfig) -> int:
     """Train a model into a folder; returns the exit code."""
+    # a gate that closes leaves denormal numbers, which are slow: they count as zero. Before all else, because the
+    # threads, which inherit it, start with the first computation
+    torch.set_flush_denormal(True)
+    try:
+        return _train(data, model, training, run)
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: RunConfig) -> int:
     console = SteadyConsole(highlight=False)
     recorded = tokenizer = None
     if run.resume is not None:
@@ -64,7 +74,8 @@ def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: R
         training = settle(training, recorded.training, TrainingConfig)
     command = command_of(data, model, training) if recorded is None else recorded.command
     data = absolute(data)
-    set_up_torch(training.threads)
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
     prepared = prepare_text(data, run.cache, console, tokenizer)
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
@@ -91,16 +102,6 @@ def train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: R
                 f"{folder.path} holds a run already: resume it (--resume {folder.path}) or choose another --out."
             )
         return Training(folder, record, recorded, prepared, feed, state, console).run()
-
-
-def set_up_torch(threads: int | None) -> None:
-    """Set PyTorch's threads, and have denormal numbers, which closing gates leave and which are slow, count as zero.
-
-    Before anything else is computed, so that the threads, which inherit it, are not there yet.
-    """
-    torch.set_flush_denormal(True)
-    if threads is not None:
-        torch.set_num_threads(threads)
 
 
 def _new_folder(out: str | None, data: DataConfig) -> Path:
