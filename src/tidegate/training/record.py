@@ -91,9 +91,8 @@ def read_record(path: Path) -> RunRecord:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != "tidegate-run" or (version := content.pop("format_version")) != FORMAT_VERSION:
+        if content.pop("format") != "tidegate-run" or content.pop("format_version") != FORMAT_VERSION:
             raise ValueError(f"not a run record of version {FORMAT_VERSION}")
-        del version
         return RunRecord(
             data=from_dict(DataConfig, _tuples(content.pop("data")), str(path)),
             model=from_dict(ModelConfig, content.pop("model"), str(path)),
