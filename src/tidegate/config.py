@@ -17,8 +17,8 @@ Schedule = Literal["linear", "cosine"]
 CorpusName = Literal["shakespeare", "tang-poems"]
 
 
-def _within(settings: object, name: str, low: float, high: float) -> None:
-    """Check ``low <= value <= high``; NaN fails, None (not set) passes."""
+def within(settings: object, name: str, low: float, high: float) -> None:
+    """Check that a field has ``low <= value <= high``; NaN fails, None (not set) passes."""
     value = getattr(settings, name)
     if value is not None and not low <= value <= high:
         raise TidegateError(f"{name} is {value}, but it must be from {low:g} to {high:g}.")
@@ -66,10 +66,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _one_of(self, "cell", Cell)
         _one_of(self, "block", Block)
-        _within(self, "layers", 1, 64)
-        _within(self, "hidden_size", 1, 16384)
-        _within(self, "embedding_size", 1, 16384)
-        _within(self, "dropout", 0, 0.95)
+        within(self, "layers", 1, 64)
+        within(self, "hidden_size", 1, 16384)
+        within(self, "embedding_size", 1, 16384)
+        within(self, "dropout", 0, 0.95)
 
     @property
     def E(self) -> int:
@@ -97,8 +97,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         _one_of(self, "corpus", CorpusName)
         _one_of(self, "tokenizer", TokenizerKind)
-        _within(self, "vocabulary", 2, 1_000_000)
-        _within(self, "validation", 0, 0.9)
+        within(self, "vocabulary", 2, 1_000_000)
+        within(self, "validation", 0, 0.9)
 
 
 @dataclass(frozen=True)
@@ -150,26 +150,26 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _one_of(self, "schedule", Schedule)
-        _within(self, "lanes", 1, 65536)
-        _within(self, "window", 1, 65536)
-        _within(self, "learning_rate", 1e-9, 100)
-        _within(self, "warmup", 0, 10**9)
-        _within(self, "final_rate", 0, 1)
-        _within(self, "weight_decay", 0, 100)
-        _within(self, "beta1", 0, 0.99999)
-        _within(self, "beta2", 0, 0.9999999)
-        _within(self, "clip", 1e-6, 1e9)
-        _within(self, "epochs", 1e-6, 1e6)
-        _within(self, "steps", 1, 10**12)
-        _within(self, "tokens", 1, 10**15)
-        _within(self, "minutes", 1e-3, 1e6)
-        _within(self, "evaluations", 1, 100_000)
-        _within(self, "evaluation_tokens", 1, 10**15)
-        _within(self, "patience", 0, 100_000)
-        _within(self, "seed", 0, 2**62)
-        _within(self, "threads", 1, 4096)
-        _within(self, "log_every", 1, 10**9)
-        _within(self, "save_seconds", 0, 10**9)
+        within(self, "lanes", 1, 65536)
+        within(self, "window", 1, 65536)
+        within(self, "learning_rate", 1e-9, 100)
+        within(self, "warmup", 0, 10**9)
+        within(self, "final_rate", 0, 1)
+        within(self, "weight_decay", 0, 100)
+        within(self, "beta1", 0, 0.99999)
+        within(self, "beta2", 0, 0.9999999)
+        within(self, "clip", 1e-6, 1e9)
+        within(self, "epochs", 1e-6, 1e6)
+        within(self, "steps", 1, 10**12)
+        within(self, "tokens", 1, 10**15)
+        within(self, "minutes", 1e-3, 1e6)
+        within(self, "evaluations", 1, 100_000)
+        within(self, "evaluation_tokens", 1, 10**15)
+        within(self, "patience", 0, 100_000)
+        within(self, "seed", 0, 2**62)
+        within(self, "threads", 1, 4096)
+        within(self, "log_every", 1, 10**9)
+        within(self, "save_seconds", 0, 10**9)
         given = [name for name in HORIZONS if getattr(self, name) is not None]
         if len(given) > 1:
             raise TidegateError(
@@ -212,6 +212,6 @@ class EvaluateConfig:
     """Folder for prepared texts; see tidegate train."""
 
     def __post_init__(self) -> None:
-        _within(self, "window", 1, 1_000_000)
-        _within(self, "lanes", 1, 65536)
-        _within(self, "threads", 1, 4096)
+        within(self, "window", 1, 1_000_000)
+        within(self, "lanes", 1, 65536)
+        within(self, "threads", 1, 4096)

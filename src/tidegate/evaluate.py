@@ -72,7 +72,8 @@ def _print_table(console: Console, what: str, store: TokenStore, results: dict[s
         Text(
             f"{what}: {len(store) - 1:,} tokens predicted, {store.byte_count:,} bytes, "
             f"{store.character_count:,} characters"
-        )
+        ),
+        soft_wrap=True,
     )
     if store.unknown_count:
         share = store.unknown_count / len(store)

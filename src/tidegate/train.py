@@ -181,8 +181,9 @@ class Training:
 
     def _begin(self, state: TrainState) -> int | None:
         """Write a new run's first files, or put back a resumed one's state; returns the step it goes on from."""
-        if self.recorded is None:
-            write_record(self.folder.record, self.record)  # the first file: whatever is killed after it can be resumed
+        # the first file: whatever is killed after it can be resumed. A resumed run's text may lie elsewhere now
+        first = self.recorded or self.record
+        write_record(self.folder.record, dataclasses.replace(first, data=self.record.data))
         documents = len(self.prepared.train.document_starts)
         write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents)
         if self.recorded is None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.config import within
 from tidegate.errors import TidegateError
 
 
@@ -37,23 +38,17 @@ class Sampling:
     """The same seed writes the same text; null: another at each run, which is printed."""
 
     def __post_init__(self) -> None:
-        _within("temperature", self.temperature, 0, 100)
-        _within("top_k", self.top_k, 0, 2**31)
-        _within("top_p", self.top_p, 1e-9, 1)
-        _within("min_p", self.min_p, 0, 1)
-        _within("repetition_penalty", self.repetition_penalty, 0.01, 100)
-        _within("repetition_window", self.repetition_window, 0, 65536)
-        if self.seed is not None:
-            _within("seed", self.seed, 0, 2**63 - 1)
+        within(self, "temperature", 0, 100)
+        within(self, "top_k", 0, 2**31)
+        within(self, "top_p", 1e-9, 1)
+        within(self, "min_p", 0, 1)
+        within(self, "repetition_penalty", 0.01, 100)
+        within(self, "repetition_window", 0, 65536)
+        within(self, "seed", 0, 2**63 - 1)
 
     def seeded(self) -> Sampling:
         """Return the same settings with a seed, a fresh one where none is set."""
         return self if self.seed is not None else dataclasses.replace(self, seed=secrets.randbits(32))
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # NaN fails as well
-        raise TidegateError(f"{name} is {value}, but it must be from {low:g} to {high:g}.")
 
 
 def uniform(seed: int, sample: int, position: int) -> float:
