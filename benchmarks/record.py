@@ -12,11 +12,11 @@ from tidegate.training.record import surroundings
 RESULTS = Path(__file__).parent / "results"
 
 
-def write_result(name: str, protocol: str, figures: dict[str, Any]) -> Path:
-    """Write one result; returns its file."""
+def write_result(name: str, protocol: str, figures: dict[str, Any], elsewhere: Path | None = None) -> Path:
+    """Write one result into results/, or elsewhere; returns its file."""
     day = datetime.date.today().isoformat()
     content = {"benchmark": name, "date": day, "protocol": protocol, "machine": surroundings(), **figures}
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{day}-{name}.json"
+    path = elsewhere or RESULTS / f"{day}-{name}.json"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

@@ -15,6 +15,7 @@ from tidegate.config import DataConfig, EvaluateConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.models.language_model import LanguageModel
+from tidegate.nn.sequence import kernels_line
 from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
 from tidegate.training.measure import LossSum, Protocol, measure
@@ -32,6 +33,7 @@ def evaluate(config: EvaluateConfig) -> int:
     store, what = _text(config, folder, console)
     model = LanguageModel(folder.model, folder.tokenizer.vocabulary_size)
     model.load_tensors(folder.tensors)
+    console.print(Text(kernels_line()), soft_wrap=True)
     results: dict[str, LossSum] = {}
     for protocol in (Protocol(lanes=config.lanes), Protocol(window=config.window)):
         with waiting(console, f"measuring, {protocol.name}") as progress:

@@ -17,6 +17,7 @@ from tidegate.errors import TidegateError
 from tidegate.folder.card import write_card
 from tidegate.folder.model_folder import read_tokenizer, write_config
 from tidegate.models.language_model import LanguageModel
+from tidegate.nn.sequence import kernels_line
 from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
 from tidegate.training.batches import Feed
@@ -196,10 +197,7 @@ class Training:
 
     def _announce(self, model: LanguageModel, resumed_at: int | None, state: TrainState) -> None:
         feed, c, parameters = self.feed, model.config, sum(p.numel() for p in model.parameters())
-        self._say(
-            f"Kernels: PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, "
-            f"{torch.get_num_threads()} threads"
-        )
+        self._say(kernels_line())
         self._say(
             f"Model: {c.layers}×{c.hidden_size} {c.cell}, {parameters:,} parameters, "
             f"{self.prepared.tokenizer.vocabulary_size:,} tokens in the vocabulary ({self.prepared.tokenizer.kind})"

@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from tidegate import native
 from tidegate.config import ModelConfig
 from tidegate.folder.tensors import expected_shapes
 from tidegate.models.language_model import LanguageModel, detach
@@ -77,6 +78,28 @@ def test_dropout_acts_where_masks_are_given_alone():
 def test_a_tied_output_is_the_embedding():
     model = LanguageModel(ModelConfig(hidden_size=8, tied=True), 11)
     assert model.output.weight is model.embedding.weight
+
+
+@pytest.mark.parametrize("kernels", ["native", "pytorch"])
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+def test_the_loss_is_that_of_the_logits(config, kernels, monkeypatch):
+    """And so are the gradients, that of a tied matrix too, and the state."""
+    if kernels == "pytorch":
+        monkeypatch.setattr(native, "core", lambda: None)
+    elif native.core() is None:
+        pytest.skip("the native core is not here")
+    model = LanguageModel(config, 11)
+    ids, weight = torch.randint(0, 11, (6, 3)), torch.rand(6, 3)
+    fresh, masks = ids == 0, DropoutMasks(0.3, 1, 2)
+    logits, state = model(ids, None, fresh, masks)
+    expected = cross_entropy_sum(logits, ids.roll(-1, 0), weight)
+    loss, after = model.loss(ids, ids.roll(-1, 0), weight, None, fresh, masks)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(a, b) for one, two in zip(state, after, strict=True) for a, b in zip(one, two, strict=True))
+    parameters = list(model.parameters())
+    pairs = zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True)
+    for found, wanted in pairs:
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_weighted_cross_entropy_is_a_sum():

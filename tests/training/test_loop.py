@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tidegate.errors import TidegateError
-from tidegate.training import checkpoint, optimize
+from tidegate.models.language_model import LanguageModel
+from tidegate.training import checkpoint
 from tidegate.training.loop import MAX_ROLLBACKS
 from tidegate.training.state import capture, restore
 
@@ -86,16 +87,17 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(prepared, monke
     """At step 130 once: back to step 100, at half the rate, said so, and no trace in the weights."""
     broken = iter([130])
     next_broken = next(broken)
-    right = optimize.cross_entropy_sum
+    right = LanguageModel.loss
 
-    def sometimes(logits, targets, weight):
+    def sometimes(model, *inputs):
         nonlocal next_broken
+        nats, state = right(model, *inputs)
         if loop.state.progress.step == next_broken:
             next_broken = next(broken, None)
-            return right(logits, targets, weight) * value
-        return right(logits, targets, weight)
+            return nats * value, state
+        return nats, state
 
-    monkeypatch.setattr(optimize, "cross_entropy_sum", sometimes)
+    monkeypatch.setattr(LanguageModel, "loss", sometimes)
     recorder = Recorder()
     loop = small_loop(prepared, recorder, steps=140, evaluations=1)
     assert loop.run()
@@ -109,7 +111,13 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(prepared, monke
 
 
 def test_a_run_that_never_recovers_ends_with_a_sentence(prepared, monkeypatch):
-    monkeypatch.setattr(optimize, "cross_entropy_sum", lambda logits, targets, weight: logits.sum() * math.nan)
+    right = LanguageModel.loss
+
+    def never(model, *inputs):
+        nats, state = right(model, *inputs)
+        return nats * math.nan, state
+
+    monkeypatch.setattr(LanguageModel, "loss", never)
     with pytest.raises(TidegateError, match=rf"not finite {MAX_ROLLBACKS + 1} times.*--learning-rate"):
         small_loop(prepared, Recorder(), steps=10).run()
 

@@ -96,8 +96,10 @@ def test_a_limit_measures_the_beginning(prepared, model):
 
 
 def test_the_logits_at_once_change_nothing(prepared, model, monkeypatch):
+    monkeypatch.setattr("tidegate.native.core", lambda: None)
     whole = [measure(model, prepared.validation, prepared.tokenizer, p).nats for p in (CARRIED, Protocol(window=9))]
-    monkeypatch.setattr("tidegate.training.measure.LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr("tidegate.nn.loss.LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr("tidegate.training.measure.STEPS_AT_ONCE", 5)
     parts = [measure(model, prepared.validation, prepared.tokenizer, p).nats for p in (CARRIED, Protocol(window=9))]
     assert parts == pytest.approx(whole, rel=1e-6)
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tidegate.config import ModelConfig
 from tidegate.nn.dropout import DropoutMasks
+from tidegate.nn.loss import linear_cross_entropy
 from tidegate.nn.recurrent import Recurrent
 from tidegate.nn.sequence import LayerState
 from tidegate.theory.normalization import EPS
@@ -94,6 +95,30 @@ class LanguageModel(nn.Module):
         inputs: ``(T, B)`` int64; state: one a layer, None means zeros; fresh: ``(T, B)`` bool, see `run_cell`;
         masks: dropout while training, None for none. Returns logits ``(T, B, V)`` and the state after the last step.
         """
+        x, after = self._features(inputs, state, fresh, masks)
+        return self.output(x), after
+
+    def loss(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        weight: Tensor | None = None,
+        state: State | None = None,
+        fresh: Tensor | None = None,
+        masks: DropoutMasks | None = None,
+    ) -> tuple[Tensor, State]:
+        """Compute the summed loss of each next token, without holding all logits where the native core computes.
+
+        targets: ``(T, B)`` int64; weight: ``(T, B)``, the factor on each token's loss, None means ones; the others as
+        in `forward`. Returns a scalar, in nats, and the state after the last step.
+        """
+        x, after = self._features(inputs, state, fresh, masks)
+        return linear_cross_entropy(x, self.output.weight, self.output.bias, targets, weight), after
+
+    def _features(
+        self, inputs: Tensor, state: State | None, fresh: Tensor | None, masks: DropoutMasks | None
+    ) -> tuple[Tensor, State]:
+        """Return what the output layer reads, ``(T, B, H)``, or E for H where it is tied, and the state after."""
         x = self.embedding(inputs)
         if self.embedding_projection is not None:
             x = self.embedding_projection(x)
@@ -107,7 +132,7 @@ class LanguageModel(nn.Module):
             x = self.final_norm(x)
         if self.output_projection is not None:
             x = self.output_projection(x)
-        return self.output(x), tuple(after)
+        return x, tuple(after)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the weights by the model folder's names; a tied matrix once."""

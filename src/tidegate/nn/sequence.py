@@ -1,98 +1,138 @@
 """The seam: one cell over one sequence. Whatever computes a cell stands behind `run_cell`; nothing else calls a kernel.
 
-Gate orders and stacked weights are those of `tidegate.theory.layout`; the equations are in `tidegate.theory`.
+Two things stand behind it. The native core computes float32 on the CPU; PyTorch's own operators
+(`tidegate.nn.composite`) compute everything else, with the same results. Gate orders and stacked weights are those of
+`tidegate.theory.layout`; the equations are in `tidegate.theory`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from tidegate.config import Cell
+from tidegate import native
+from tidegate.nn import composite, sequence_operator
+from tidegate.nn.composite import GATE_COUNT, CellWeights, LayerState, zero_state
 from tidegate.theory.state import HiddenState, LSTMState
 
-LayerState = HiddenState | LSTMState
-
-
-class CellWeights(NamedTuple):
-    """A cell's parameters under PyTorch's names: G gates stacked, in the order of `tidegate.theory.layout.GATES`."""
-
-    weight_ih: Tensor
-    """``(G·H, I)``"""
-    weight_hh: Tensor
-    """``(G·H, H)``"""
-    bias_ih: Tensor
-    """``(G·H,)``"""
-    bias_hh: Tensor
-    """``(G·H,)``"""
-
-
-def zero_state(cell: Cell, B: int, H: int, like: Tensor) -> LayerState:
-    """Return the initial state of one layer, zeros ``(B, H)`` of `like`'s dtype and device."""
-    h = like.new_zeros(B, H)
-    return LSTMState(h, like.new_zeros(B, H)) if cell == "lstm" else HiddenState(h)
+__all__ = ["CellWeights", "LayerState", "kernels", "kernels_line", "native_fits", "run_cell", "zero_state"]
 
 
 def run_cell(
-    cell: Cell, x: Tensor, state: LayerState | None, weights: CellWeights, fresh: Tensor | None = None
+    cell: str,
+    x: Tensor,
+    state: LayerState | None,
+    weights: CellWeights,
+    fresh: Tensor | None = None,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, LayerState]:
     """Run a cell over a window.
 
-    x: ``(T, B, I)``; state: before the first step, None means zeros; fresh: ``(T, B)`` bool, where True, lane b's
-    state before step t is replaced by zeros. Returns the outputs h ``(T, B, H)`` and the state after the last step.
+    cell: a name of `theory.layout.GATES`, or ``rnn_relu``; x: ``(T, B, I)``; state: h, or h and c, ``(B, H)`` each,
+    before the first step, None means zeros; weights: all of x's dtype and device. fresh: ``(T, B)`` bool, where True,
+    lane b's state before step t is replaced by zeros. lengths: ``(B,)`` int64 in 0 … T, lane b has so many steps; from
+    there on its outputs are zeros, its state stays, and no gradient flows; None means T for all.
+
+    Returns the outputs h ``(T, B, H)`` and the state after each lane's last step. ValueError where a shape, a device or
+    a length is wrong, TypeError where a dtype is.
     """
-    T, B, _ = x.shape
+    _check(cell, x, state, weights, fresh, lengths)
+    h_0 = None if state is None else state.h
+    c_0 = state.c if isinstance(state, LSTMState) else None
+    if native_fits(x, h_0, c_0, *weights):
+        h, h_T, c_T = sequence_operator.sequence(cell, x, h_0, c_0, weights, fresh, lengths)
+        return h, LSTMState(h_T, c_T) if cell == "lstm" else HiddenState(h_T)
     if state is None:
-        state = zero_state(cell, B, weights.weight_hh.shape[1], x)
-    outputs = []
-    for start, stop in _segments(fresh, T):
-        if fresh is not None and bool(fresh[start].any()):
-            state = _reset(state, fresh[start])
-        h, state = _run_segment(cell, x[start:stop], state, weights)
-        outputs.append(h)
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs), state
+        state = zero_state(cell, x.shape[1], weights.weight_hh.shape[1], x)
+    run = composite.run_steps if x.is_meta or _transformed() else composite.run_segments
+    return run(cell, x, state, weights, fresh, lengths)
 
 
-def _segments(fresh: Tensor | None, T: int) -> list[tuple[int, int]]:
-    """Cut ``0..T`` before every step at which some lane starts afresh: within a segment no state is replaced."""
-    if fresh is None:
-        return [(0, T)]
-    cuts = [t for t in fresh.any(dim=1).nonzero().flatten().tolist() if t > 0]
-    return list(zip([0, *cuts], [*cuts, T], strict=True))
+def native_fits(*tensors: Tensor | None) -> bool:
+    """Whether the native core is there and computes with such tensors: float32 on the CPU, none of them empty, and
+    nothing around that it cannot do."""
+    if native.core() is None or torch.is_autocast_enabled("cpu"):
+        return False
+    for t in tensors:
+        if t is not None and not (
+            t.dtype is torch.float32 and t.is_cpu and t.layout is torch.strided and t.numel() > 0
+        ):
+            return False
+    return torch.compiler.is_compiling() or not _transformed()
 
 
-def _reset(state: LayerState, fresh: Tensor) -> LayerState:
-    """Replace the state of the lanes where fresh ``(B,)`` is True by zeros; no gradient flows back through them."""
-    lanes = fresh.unsqueeze(1)
-    return type(state)(*(s.masked_fill(lanes, 0.0) for s in state))
+def _transformed() -> bool:
+    """Whether a transform of `torch.func` or forward-mode differentiation is under way."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def _run_segment(cell: Cell, x: Tensor, state: LayerState, weights: CellWeights) -> tuple[Tensor, LayerState]:
-    if cell == "gru_reset_before":
-        return _gru_reset_before(x, state, weights)
-    hidden = [s.unsqueeze(0).contiguous() for s in state]
-    flat = list(weights)
-    if cell == "lstm":
-        y, h, c = torch.lstm(x, hidden, flat, True, 1, 0.0, torch.is_grad_enabled(), False, False)
-        return y, LSTMState(h[0], c[0])
-    operator = torch.gru if cell == "gru" else torch.rnn_tanh
-    y, h = operator(x, hidden[0], flat, True, 1, 0.0, torch.is_grad_enabled(), False, False)
-    return y, HiddenState(h[0])
+def kernels() -> str:
+    """Say which kernels compute a recurrent layer in float32 on this CPU, and if not the core's, why."""
+    if native.core() is None:
+        capability = torch.backends.cpu.get_cpu_capability()
+        return f"PyTorch {torch.__version__}, {capability} (no native core: {native.reason()})"
+    return f"native {native.isa()}"
 
 
-def _gru_reset_before(x: Tensor, state: LayerState, weights: CellWeights) -> tuple[Tensor, LayerState]:
-    """GRU of arXiv 1406.1078v3, where r_t meets h_{t-1} before the product; PyTorch has no operator for it."""
-    h = state.h
-    H = h.shape[1]
-    # the products with x do not wait for the time loop: one large product instead of T small ones
-    from_x = torch.nn.functional.linear(x, weights.weight_ih, weights.bias_ih + weights.bias_hh)
-    weight_rz, weight_n = weights.weight_hh[: 2 * H].t(), weights.weight_hh[2 * H :].t()
-    outputs = []
-    for x_t in from_x:
-        r, z = torch.sigmoid(x_t[:, : 2 * H] + h @ weight_rz).chunk(2, dim=1)
-        n = torch.tanh(x_t[:, 2 * H :] + (r * h) @ weight_n)
-        h = n + z * (h - n)
-        outputs.append(h)
-    return torch.stack(outputs), HiddenState(h)
+def kernels_line() -> str:
+    """Return the sentence by which a command says what it computes with."""
+    threads = torch.get_num_threads()
+    return f"Kernels: {kernels()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+# ---- Checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check(
+    cell: str,
+    x: Tensor,
+    state: LayerState | None,
+    weights: CellWeights,
+    fresh: Tensor | None,
+    lengths: Tensor | None,
+) -> None:
+    if cell not in GATE_COUNT:
+        raise ValueError(f"There is no cell {cell!r}: choose one of {', '.join(GATE_COUNT)}.")
+    if x.dim() != 3:
+        raise ValueError(f"x has {x.dim()} dimensions, but three are wanted, (T, B, I): add or remove one.")
+    (T, B, I), H = x.shape, weights.weight_hh.shape[-1]
+    rows = GATE_COUNT[cell] * H
+    _check_tensor("weight_ih", weights.weight_ih, (rows, I), "(G·H, I)", x)
+    _check_tensor("weight_hh", weights.weight_hh, (rows, H), "(G·H, H)", x)
+    if weights.bias_ih is not None:
+        _check_tensor("bias_ih", weights.bias_ih, (rows,), "(G·H,)", x)
+    if weights.bias_hh is not None:
+        _check_tensor("bias_hh", weights.bias_hh, (rows,), "(G·H,)", x)
+    if state is not None:
+        if isinstance(state, LSTMState) != (cell == "lstm"):
+            kind = LSTMState if cell == "lstm" else HiddenState
+            raise TypeError(f"state is a {type(state).__name__}, but {cell} has a {kind.__name__}.")
+        for name, s in zip(state._fields, state, strict=True):
+            _check_tensor(f"state.{name}", s, (B, H), "(B, H)", x)
+    if fresh is not None:
+        _check_tensor("fresh", fresh, (T, B), "(T, B)", x, torch.bool)
+    if lengths is not None:
+        _check_tensor("lengths", lengths, (B,), "(B,)", x, torch.int64)
+        if not torch.compiler.is_compiling() and not _transformed() and not lengths.is_meta:
+            _check_lengths(lengths, T)
+
+
+def _check_tensor(
+    name: str, found: Tensor, shape: tuple[int, ...], letters: str, x: Tensor, dtype: torch.dtype | None = None
+) -> None:
+    if found.shape != shape:
+        raise ValueError(f"{name} has shape {tuple(found.shape)}, but {letters} = {tuple(shape)} is wanted.")
+    if found.device != x.device:
+        raise ValueError(f"{name} is on {found.device}, x on {x.device}: move one of them with .to(device).")
+    wanted = x.dtype if dtype is None else dtype
+    # under autocast each operator chooses its dtype
+    if found.dtype is not wanted and (dtype is not None or not torch.is_autocast_enabled(x.device.type)):
+        raise TypeError(f"{name} is {found.dtype}, but {wanted} is wanted: convert it with .to({wanted}).")
+
+
+def _check_lengths(lengths: Tensor, T: int) -> None:
+    if lengths.numel() and (int(lengths.min()) < 0 or int(lengths.max()) > T):
+        raise ValueError(
+            f"lengths are {int(lengths.min())} … {int(lengths.max())}, but x has T = {T} steps: each must be 0 … {T}."
+        )

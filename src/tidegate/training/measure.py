@@ -12,14 +12,13 @@ import torch
 
 from tidegate.errors import TidegateError
 from tidegate.models.language_model import LanguageModel, State
-from tidegate.nn.loss import cross_entropy_sum
 from tidegate.text.store import TokenStore
 from tidegate.text.tokenizer import Tokenizer
 
 WINDOW_BATCH = 64
 """windows computed side by side"""
-LOGITS_AT_ONCE = 2**24
-"""logits held at once, steps × lanes × V: 64 MiB, twice for the softmax; it too changes the speed alone"""
+STEPS_AT_ONCE = 256
+"""steps computed in one call; it too changes the speed alone"""
 
 
 class LossSum(NamedTuple):
@@ -103,12 +102,11 @@ def measure(
     for group in range(0, len(starts), side_by_side):
         state: State | None = None
         batch = np.array(starts[group : group + side_by_side])
-        steps = max(1, min(256, LOGITS_AT_ONCE // (len(batch) * tokenizer.vocabulary_size)))
-        for step in range(0, part, steps):
-            T, end = min(steps, part - step), np.minimum(batch + part, total)
+        for step in range(0, part, STEPS_AT_ONCE):
+            T, end = min(STEPS_AT_ONCE, part - step), np.minimum(batch + part, total)
             inputs, targets, weight = _window(store, batch + step, end, T)
-            logits, state = model(inputs, state, inputs == tokenizer.document_id)
-            nats += float(cross_entropy_sum(logits, targets, weight).double())
+            loss, state = model.loss(inputs, targets, weight, state, inputs == tokenizer.document_id)
+            nats += float(loss.double())
             done += int(weight.sum())
             progress(done, total)
     return LossSum(nats, total, *_text_size(store, tokenizer, total))

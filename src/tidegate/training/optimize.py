@@ -10,7 +10,6 @@ from torch.nn.utils import clip_grad_norm_
 from tidegate.config import TrainingConfig
 from tidegate.models.language_model import detach
 from tidegate.nn.dropout import DropoutMasks
-from tidegate.nn.loss import cross_entropy_sum
 from tidegate.training.batches import Batch
 from tidegate.training.state import TrainState
 
@@ -33,8 +32,8 @@ def train_step(state: TrainState, batch: Batch, config: TrainingConfig, rate: fl
     """Take one step against the gradient of a window and carry the state on; a step that is not finite changes nothing
     but the gradients."""
     masks = DropoutMasks(state.model.config.dropout, config.seed, state.progress.step)
-    logits, after = state.model(batch.inputs, state.carried, batch.fresh, masks)
-    loss = cross_entropy_sum(logits, batch.targets, batch.weight) / batch.weight.sum()
+    nats, after = state.model.loss(batch.inputs, batch.targets, batch.weight, state.carried, batch.fresh, masks)
+    loss = nats / batch.weight.sum()
     state.optimizer.zero_grad()
     loss.backward()
     norm = clip_grad_norm_(state.model.parameters(), config.clip)

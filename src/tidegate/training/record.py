@@ -18,6 +18,7 @@ import tidegate
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig, from_dict
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
+from tidegate.nn.sequence import kernels
 
 FORMAT_VERSION = 1
 MAX_BYTES = 1 << 20
@@ -43,6 +44,7 @@ def surroundings() -> dict[str, str]:
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
         "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "kernels": kernels(),
         "threads": str(torch.get_num_threads()),
         "python": platform.python_version(),
         "torch": torch.__version__,

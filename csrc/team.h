@@ -1,0 +1,122 @@
+/* Threads that wait for each other inside one task, and the work space that they share. */
+#ifndef TIDEGATE_TEAM_H
+#define TIDEGATE_TEAM_H
+
+#include <sched.h>
+#include <stdint.h>
+#include <stdlib.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "simd.h"
+#include "tidegate.h"
+
+namespace tidegate::TIDEGATE_ISA_NAMESPACE {
+
+/* A barrier of few threads: arrivals are counted, the last one opens the next round. It spins, since steps are
+ * microseconds apart, and yields after a while, for the case that a thread has lost its core. */
+struct Barrier {
+  alignas(64) int arrived = 0;
+  alignas(64) int round = 0;
+};
+
+TIDEGATE_INLINE void wait_for_all(Barrier &barrier, int threads) {
+  if (threads == 1) return;
+  const int round = __atomic_load_n(&barrier.round, __ATOMIC_RELAXED);
+  if (__atomic_add_fetch(&barrier.arrived, 1, __ATOMIC_ACQ_REL) == threads) {
+    __atomic_store_n(&barrier.arrived, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&barrier.round, round + 1, __ATOMIC_RELEASE);
+    return;
+  }
+  for (int spins = 0; __atomic_load_n(&barrier.round, __ATOMIC_ACQUIRE) == round; ++spins) {
+#if defined(__x86_64__)
+    _mm_pause();
+#else
+    __asm__ volatile("yield");
+#endif
+    if (spins > 4000) sched_yield();
+  }
+}
+
+/* One of the team, in one task. */
+struct Member {
+  int thread, threads;
+  Barrier *barrier;
+  void wait() const { wait_for_all(*barrier, threads); }
+};
+
+struct Range {
+  int64_t begin, end;
+  int64_t size() const { return end - begin; }
+};
+
+/* The part of `total` that falls to one of `parts`, in multiples of `grain`. */
+TIDEGATE_INLINE Range share(int64_t total, int part, int parts, int64_t grain = 1) {
+  const int64_t grains = (total + grain - 1) / grain;
+  const int64_t begin = grains * part / parts * grain, end = grains * (part + 1) / parts * grain;
+  return {begin < total ? begin : total, end < total ? end : total};
+}
+
+/* Ask for huge pages where a large array is about to be written for the first time: the system's zeroing of 4 KiB at a
+ * time costs as much as a tenth of a training step. A wish alone; contents do not change. */
+TIDEGATE_INLINE void wish_huge_pages(void *memory, size_t size) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  const uintptr_t page = 4096, begin = (reinterpret_cast<uintptr_t>(memory) + page - 1) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + size) / page * page;
+  if (memory != nullptr && size >= (size_t{4} << 20)) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)size;
+#endif
+}
+
+/* Work space of one call, in arrays that are asked for first and allocated in one piece. Not zeroed. */
+struct Workspace {
+  char *memory = nullptr;
+  size_t size = 0;
+
+  /* Plan an array of so many floats; returns its offset. */
+  size_t plan(int64_t floats) {
+    const size_t at = size;
+    size += (static_cast<size_t>(floats) * sizeof(float) + 63) / 64 * 64 + 64; /* 64 more: strides that alias no cache set */
+    return at;
+  }
+  bool allocate() {
+    const bool large = size >= (size_t{4} << 20);
+    const size_t alignment = large ? size_t{2} << 20 : 64;
+    if (posix_memalign(reinterpret_cast<void **>(&memory), alignment, size + 2048) != 0) memory = nullptr;
+    if (memory != nullptr) wish_huge_pages(memory, size);
+    return memory != nullptr;
+  }
+  float *at(size_t offset) const { return reinterpret_cast<float *>(memory + offset); }
+  ~Workspace() { free(memory); }
+};
+
+template <typename Body>
+static void run_body(void *context, int thread, int threads) {
+  struct Context {
+    Body *body;
+    Barrier barrier;
+  };
+  Context *c = static_cast<Context *>(context);
+  (*c->body)(Member{thread, threads, &c->barrier});
+}
+
+/* Run body(member) on a team. */
+template <typename Body>
+static void run_team(const tidegate_threads *threads, int most, Body body) {
+  struct Context {
+    Body *body;
+    Barrier barrier;
+  } context{&body, {}};
+  int wanted = threads == nullptr ? 1 : threads->wanted;
+  if (wanted > most) wanted = most;
+  if (wanted <= 1 || threads->run == nullptr) {
+    run_body<Body>(&context, 0, 1);
+    return;
+  }
+  threads->run(threads->self, wanted, run_body<Body>, &context);
+}
+
+}  // namespace tidegate::TIDEGATE_ISA_NAMESPACE
+#endif

@@ -1,0 +1,71 @@
+"""The native core: loads it once, and says which of its kernels run here, or why none do.
+
+Nothing heavy is imported before a core is asked for, and PyTorch never.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from types import ModuleType
+
+CELLS = {"rnn": 0, "rnn_relu": 1, "lstm": 2, "gru": 3, "gru_reset_before": 4}
+"""The core's number of each cell, as in csrc/tidegate.h."""
+
+REMEDY = "install a C++ compiler (g++ 11 or newer, or clang) and run ./run setup again"
+
+
+@functools.cache
+def _load() -> tuple[ModuleType | None, str]:
+    """Return the core's module, or None and why."""
+    if os.environ.get("TIDEGATE_NATIVE") == "0":
+        return None, "TIDEGATE_NATIVE=0 turns it off"
+    try:
+        module = importlib.import_module("tidegate._core")
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError):
+            return None, f"it was not built when Tidegate was installed: {REMEDY}"
+        return None, f"it cannot be loaded ({error}): {REMEDY}"
+    if module.isa() is None:
+        return None, str(module.isa_reason())
+    return module, str(module.isa_reason())
+
+
+def core() -> ModuleType | None:
+    """Return the loaded core, None where there is none or no kernel of it runs on this CPU."""
+    return _load()[0]
+
+
+def reason() -> str:
+    """Say why the kernels run that do, or why none do and what helps."""
+    return _load()[1]
+
+
+def isa() -> str | None:
+    """Return the instruction set whose kernels run: avx2, avx512, avx512_bf16, neon; None without a core."""
+    found = core()
+    return None if found is None else str(found.isa())
+
+
+def isas() -> list[str]:
+    """Return all instruction sets that can run here, the best first; TIDEGATE_ISA forces one of them."""
+    found = core()
+    return [] if found is None else str(found.isas()).split()
+
+
+def describe(threads: int) -> str:
+    """Say what computes: ``native avx512, 2 threads``, or that NumPy does, and why."""
+    if core() is None:
+        return f"NumPy (no native core: {reason()})"
+    return f"native {isa()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def default_threads() -> int:
+    """Return the threads to use where nobody says: OMP_NUM_THREADS, else the CPUs that this process may run on."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,166 @@
+"""`RNN`, `GRU` and `LSTM`: `torch.nn`'s modules, computed by the native core where it can.
+
+Each is a subclass of its namesake: the same constructor, parameters, start values, checks, `state_dict` and results.
+Only `forward` is another: it runs float32 on the CPU, in one direction and without projections, through
+`tidegate.nn.sequence.run_cell`, and leaves everything else to PyTorch. And it takes two arguments more:
+
+- ``fresh``, bool of the input's shape without the last axis: where True, the lane's state before that step is replaced
+  by zeros, in every layer. So several documents can follow one another in a lane.
+- ``lengths``, ``(B,)`` int64 in 0 … T: lane b has so many steps; from there on its outputs are zeros, its state stays
+  and no gradient flows. It does what packing does, without sorting or copying.
+
+`torch.compile` breaks its graph at these modules as it does at `torch.nn`'s own, unless
+``torch._dynamo.config.allow_rnn`` is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from tidegate.nn.sequence import CellWeights, LayerState, native_fits, run_cell
+from tidegate.theory.state import HiddenState, LSTMState
+
+Module = nn.RNN | nn.GRU | nn.LSTM
+
+
+class RNN(nn.RNN):
+    """`torch.nn.RNN` with ``nonlinearity`` tanh or relu; see `torch.nn.RNN` for constructor, inputs and outputs."""
+
+    def forward(
+        self, input: Any, hx: Tensor | None = None, *, fresh: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Any:
+        """Return the outputs and the last state, as `torch.nn.RNN` does; fresh and lengths: see this file's head."""
+        cell = "rnn_relu" if self.mode == "RNN_RELU" else "rnn"
+        return _forward(self, cell, input, hx, fresh, lengths, super().forward)
+
+
+class GRU(nn.GRU):
+    """`torch.nn.GRU`; see there for constructor, inputs and outputs."""
+
+    def forward(
+        self, input: Any, hx: Tensor | None = None, *, fresh: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Any:
+        """Return the outputs and the last state, as `torch.nn.GRU` does; fresh and lengths: see this file's head."""
+        return _forward(self, "gru", input, hx, fresh, lengths, super().forward)
+
+
+class LSTM(nn.LSTM):
+    """`torch.nn.LSTM`; see there for constructor, inputs and outputs."""
+
+    def forward(
+        self,
+        input: Any,
+        hx: tuple[Tensor, Tensor] | None = None,
+        *,
+        fresh: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> Any:
+        """Return the outputs and the last h and c, as `torch.nn.LSTM` does; fresh and lengths: see this file's head."""
+        return _forward(self, "lstm", input, hx, fresh, lengths, super().forward)
+
+
+def _forward(
+    module: Module,
+    cell: str,
+    input: Any,
+    hx: Any,
+    fresh: Tensor | None,
+    lengths: Tensor | None,
+    parent: Callable[..., Any],
+) -> Any:
+    if fresh is None and lengths is None and not _native(module, cell, input, hx):
+        return parent(input, hx)
+    if isinstance(input, PackedSequence):
+        raise TypeError("fresh and lengths go with a padded tensor, but a PackedSequence came: unpack it.")
+    if module.bidirectional or module.proj_size:
+        return _packed(module, input, hx, fresh, lengths, parent)
+    x, state = _batched(module, cell, input, hx)
+    if input.dim() == 2:
+        fresh = None if fresh is None else fresh.unsqueeze(1)
+        lengths = None if lengths is None else lengths.reshape(1)
+    elif module.batch_first:
+        fresh = None if fresh is None else fresh.transpose(0, 1)
+    y, last = _layers(module, cell, x, state, fresh, lengths)
+    if input.dim() == 2:
+        y, last = y.squeeze(1), [s.squeeze(1) for s in last]
+    elif module.batch_first:
+        y = y.transpose(0, 1)
+    return y, (last[0], last[1]) if cell == "lstm" else last[0]
+
+
+def _native(module: Module, cell: str, input: Any, hx: Any) -> bool:
+    """Whether the core computes this call. It need not be a right one: what does not fit goes to PyTorch, whose own
+    errors are then the user's."""
+    if module.bidirectional or module.proj_size or not isinstance(input, Tensor) or input.dim() not in (2, 3):
+        return False
+    state = () if hx is None else tuple(hx) if cell == "lstm" else (hx,)
+    if hx is not None and len(state) != (2 if cell == "lstm" else 1):
+        return False
+    if any(not isinstance(s, Tensor) or s.dim() != input.dim() for s in state):
+        return False
+    return native_fits(input, *state, module.weight_ih_l0)  # type: ignore[arg-type]
+
+
+def _batched(module: Module, cell: str, input: Tensor, hx: Any) -> tuple[Tensor, list[LayerState | None]]:
+    """Return the input as ``(T, B, I)`` and each layer's state ``(B, H)``, checked as `torch.nn` checks them."""
+    if input.dim() not in (2, 3):
+        raise ValueError(f"{type(module).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+    batched = input.dim() == 3
+    x = input if batched else input.unsqueeze(0 if module.batch_first else 1)
+    states: list[LayerState | None] = [None] * module.num_layers
+    if hx is None:
+        module.check_input(x, None)
+    else:
+        whole = tuple(hx) if cell == "lstm" else (hx,)
+        if any(s.dim() != input.dim() for s in whole):
+            raise RuntimeError(
+                f"For {'batched 3-D' if batched else 'unbatched 2-D'} input, hx should also be {input.dim()}-D but got "
+                f"{', '.join(f'{s.dim()}-D' for s in whole)} tensors"
+            )
+        whole = whole if batched else tuple(s.unsqueeze(1) for s in whole)
+        module.check_forward_args(x, whole if cell == "lstm" else whole[0], None)  # type: ignore[arg-type]
+        kind = LSTMState if cell == "lstm" else HiddenState
+        states = [kind(*(s[k] for s in whole)) for k in range(module.num_layers)]
+    return x.transpose(0, 1) if module.batch_first else x, states
+
+
+def _layers(
+    module: Module,
+    cell: str,
+    x: Tensor,
+    states: list[LayerState | None],
+    fresh: Tensor | None,
+    lengths: Tensor | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run all layers; return the last one's outputs, and the state's parts, each ``(layers, B, H)``."""
+    after = []
+    for k, state in enumerate(states):
+        if k and module.dropout and module.training:
+            x = F.dropout(x, module.dropout)
+        # by name, not from the parent's list: what was put in a parameter's place is then found, whoever put it there
+        biases = (getattr(module, f"bias_ih_l{k}"), getattr(module, f"bias_hh_l{k}")) if module.bias else (None, None)
+        weights = CellWeights(getattr(module, f"weight_ih_l{k}"), getattr(module, f"weight_hh_l{k}"), *biases)
+        x, last = run_cell(cell, x, state, weights, fresh, lengths)
+        after.append(last)
+    return x, [torch.stack(part) for part in zip(*after, strict=True)]
+
+
+def _packed(
+    module: Module, input: Tensor, hx: Any, fresh: Tensor | None, lengths: Tensor | None, parent: Callable[..., Any]
+) -> Any:
+    """Serve lengths where the core does not compute, in two directions or with projections, by packing."""
+    if fresh is not None:
+        raise ValueError("fresh goes with one direction and no projection: else give each document a lane of its own.")
+    assert lengths is not None
+    if input.dim() != 3:
+        raise ValueError(f"With lengths, two directions or projections need a 3-D input, but it is {input.dim()}-D.")
+    packed = pack_padded_sequence(input, lengths.cpu(), module.batch_first, enforce_sorted=False)
+    y, last = parent(packed, hx)
+    steps = input.shape[1 if module.batch_first else 0]
+    return pad_packed_sequence(y, module.batch_first, total_length=steps)[0], last
