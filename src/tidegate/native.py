@@ -5,7 +5,6 @@ Nothing heavy is imported before a core is asked for, and PyTorch never.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import os
 from types import ModuleType
@@ -16,7 +15,10 @@ CELLS = {"rnn": 0, "rnn_relu": 1, "lstm": 2, "gru": 3, "gru_reset_before": 4}
 REMEDY = "install a C++ compiler (g++ 11 or newer, or clang) and run ./run setup again"
 
 
-@functools.cache
+_found: tuple[ModuleType | None, str] | None = None
+"""What `_load` found; a plain variable, which torch.compile can trace."""
+
+
 def _load() -> tuple[ModuleType | None, str]:
     """Return the core's module, or None and why."""
     if os.environ.get("TIDEGATE_NATIVE") == "0":
@@ -34,12 +36,17 @@ def _load() -> tuple[ModuleType | None, str]:
 
 def core() -> ModuleType | None:
     """Return the loaded core, None where there is none or no kernel of it runs on this CPU."""
-    return _load()[0]
+    global _found
+    if _found is None:
+        _found = _load()
+    return _found[0]
 
 
 def reason() -> str:
     """Say why the kernels run that do, or why none do and what helps."""
-    return _load()[1]
+    core()
+    assert _found is not None
+    return _found[1]
 
 
 def isa() -> str | None:
