@@ -184,12 +184,16 @@ def test_the_whole_way(run, here, capsys):
     """Train, resume, evaluate, generate, on a text in two scripts."""
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "curves.png"} <= tree(run)
     assert main(["train", "--resume", "run"]) == 0
+    assert kernels_line() in capsys.readouterr().out
+    assert json.loads((run / "training/run.json").read_text())["surroundings"]["kernels"] == kernels()
     assert main(["evaluate", "run", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    said = capsys.readouterr()
+    assert kernels_line() in said.err
+    found = json.loads(said.out)
     assert 0 < found["carried_20lanes/bits_a_byte"] < 8
     assert found["unknown"] == 0
     assert main(["evaluate", "run", "--data", "text.txt"]) == 0
-    capsys.readouterr()
+    assert kernels_line() in capsys.readouterr().out
     assert main(["generate", "run", "--prompt", "潮", "--max-tokens", "30", "--seed", "1"]) == 0
     first = capsys.readouterr().out
     assert first.startswith("潮")

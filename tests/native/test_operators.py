@@ -61,13 +61,13 @@ def filled(any_core, monkeypatch):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("cell", CELLS)
 def test_opcheck_forward(any_core, filled, cell, bias):
-    leaves, fresh, lengths = tensors(cell, without=() if bias else ("bias_ih", "bias_hh"))
+    leaves, fresh, lengths = tensors(cell, 2, 3, 2, 3, without=() if bias else ("bias_ih", "bias_hh"))
     torch.library.opcheck(torch.ops.tidegate.sequence.default, arguments(cell, leaves, fresh, lengths))
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_opcheck_backward(any_core, cell):
-    leaves, fresh, lengths = tensors(cell)
+    leaves, fresh, lengths = tensors(cell, 2, 3, 2, 3)
     inputs = arguments(cell, leaves, fresh, lengths)
     h, h_T, c_T, saved = (t.detach() for t in torch.ops.tidegate.sequence.default(*inputs))
     d_h, d_h_T = torch.randn_like(h).requires_grad_(), torch.randn_like(h_T).requires_grad_()

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from tidegate import native
 from tidegate.errors import TidegateError
 from tidegate.models.language_model import LanguageModel
 from tidegate.training import checkpoint
@@ -33,6 +34,22 @@ def test_it_learns(prepared, cell):
     assert len(found) == 150
     assert found[1] > 3.2  # ln of about thirty characters
     assert sum(found[s] for s in range(141, 151)) / 10 < found[1] - 0.3
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru_reset_before"])
+def test_the_core_learns_what_pytorch_learns(prepared, cell, monkeypatch):
+    """The same run by the native core and by PyTorch's operators: nearly the same losses."""
+    if native.core() is None:
+        pytest.skip("the native core is not here")
+    curves = []
+    for _ in range(2):
+        recorder = Recorder()
+        small_loop(prepared, recorder, cell=cell, steps=30, patience=0).run()
+        curves.append(list(losses(recorder).values()))
+        monkeypatch.setattr(native, "core", lambda: None)
+    assert curves[0] != curves[1], "the core did not run"
+    # Adam divides by the gradient's size, so that the last bits of a small gradient count fully; thirty steps keep it
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("settings", [{"steps": 7}, {"tokens": 7 * 32}, {"tokens": 7 * 32 - 5}])
