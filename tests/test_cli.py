@@ -11,6 +11,7 @@ import torch
 
 from tidegate.cli import VERBS, main, parse
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig
+from tidegate.nn.sequence import kernels, kernels_line
 
 SMALL = [
     "--hidden-size",
