@@ -148,14 +148,15 @@ def test_memory_stays_flat_over_many_tokens(kind):
     tracemalloc.start()
     try:
         sizes = []
-        for _ in range(3):
+        for _ in range(4):
             for _ in range(700):
                 next(pieces)
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert sizes[2] - sizes[1] < 700, f"a byte a token is more than nothing: {sizes}"
+    # what leaks, leaks in every span; an interpreter's or a library's own cache may grow in one
+    assert min(np.diff(sizes)) < 700, f"a byte a token is more than nothing: {sizes}"
 
 
 def test_a_long_prompt_costs_constant_memory(monkeypatch):
