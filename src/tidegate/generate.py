@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TextIO
 
+from tidegate import native
 from tidegate.errors import TidegateError
 from tidegate.runtime.model import Model, load
 from tidegate.runtime.sampling import Sampling
@@ -52,6 +53,7 @@ class GenerateSettings:
 def generate(settings: GenerateSettings, sampling: Sampling) -> int:
     """Write the samples to stdout; returns the exit code, 130 where Ctrl-C ended it."""
     model = load(settings.model)
+    _say(f"kernels: {native.describe(native.default_threads())}")
     if sampling.seed is None:
         sampling = sampling.seeded()
         _say(f"seed {sampling.seed}")

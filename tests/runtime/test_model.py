@@ -15,10 +15,12 @@ import tidegate
 import tidegate.runtime.stream
 from tests.runtime.small_models import FORMS, random_tensors, small_model, tokenizer_of, write_folder
 from tests.runtime.torch_model import logits_of
+from tidegate import native
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
+from tidegate.runtime.stack import ENOUGH_TOKENS, NativeStack, NumpyStack
 
 EPS = float(np.finfo(np.float32).eps)
 IDS = [0, 5, 3, 3, 9, 1, 7, 2, 11, 4]
@@ -67,6 +69,32 @@ def test_reading_is_stepping(config):
     first, middle = model.read(IDS[:4], model.initial_state())
     assert np.array_equal(model.read(IDS[4:], middle)[0], logits)
     assert not np.array_equal(first, logits)
+
+
+@pytest.mark.parametrize("config", FORMS, ids=str)
+@pytest.mark.parametrize("count", [ENOUGH_TOKENS - 1, ENOUGH_TOKENS, 40])
+def test_the_native_stack_computes_what_the_plain_one_does(config, count, monkeypatch):
+    """From a state that is not zero, over short readings and long ones; and where there is no core, NumPy computes."""
+    model = small_model(config=config)
+    monkeypatch.setattr(native, "core", lambda: None)
+    plain = small_model(config=config)
+    assert type(plain._stack) is NumpyStack
+    monkeypatch.undo()
+    if native.core() is None:
+        pytest.skip("the native core is not here")
+    assert type(model._stack) is NativeStack
+    _, begun = plain.read(IDS, plain.initial_state())
+    kept = [[values.copy() for values in layer] for layer in begun]
+    ids = np.resize(IDS, count)
+    for logits, wanted in zip(_flat(model.read(ids, begun)), _flat(plain.read(ids, begun)), strict=True):
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).max() < tolerance(config, wanted) * count / len(IDS)
+    assert all(np.array_equal(a, b) for x, y in zip(kept, begun, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def _flat(read):
+    logits, state = read
+    return [logits, *(values for layer in state for values in layer)]
 
 
 def test_a_state_is_never_changed():

@@ -110,7 +110,9 @@ def test_a_prompt_in_parts_is_the_same_prompt(kind, size, monkeypatch):
     reading = read_prompt(model, iter(parts), window=10)
     ids = model.tokenizer.encode(text)
     whole, _ = model.read([model.tokenizer.document_id, *ids.tolist()], model.initial_state())
-    assert np.array_equal(reading.logits, whole)
+    # in other pieces the sums are the same but for their order: float32's rounding of 4 sums of H a step and layer
+    terms = len(ids) * model.config.layers * 4 * model.config.hidden_size
+    assert np.abs(reading.logits - whole).max() < np.finfo(np.float32).eps * terms
     assert reading.recent == tuple(ids[-10:].tolist())
 
 

@@ -1,4 +1,4 @@
-"""A language model that runs: the theory's cells over a model folder's weights, in float32 NumPy.
+"""A language model that runs: a model folder's weights in float32, on the native core, or in NumPy where that is not.
 
     v = embedding[id], through embedding_projection where E ≠ H
     x = x + cell(rms_norm(x)) for each block, then the final rms_norm       (residual)
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,25 +24,18 @@ from tidegate.errors import TidegateError
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.tensors import Tensors, check_tensors
 from tidegate.runtime.sampling import Sampling
+from tidegate.runtime.stack import Array, LayerWeights, State, stack
 from tidegate.runtime.stream import stream
 from tidegate.text.tokenizer import Tokenizer
-from tidegate.theory.cells import cell_named, zero_state
-from tidegate.theory.layout import from_stacked
+from tidegate.theory.cells import zero_state
 from tidegate.theory.normalization import rms_norm
-
-State = tuple[Any, ...]
-"""One `HiddenState` or `LSTMState` a layer, arrays ``(1, H)`` float32."""
-Array = NDArray[np.float32]
 
 ENOUGH_DOCUMENTS = 100
 """A model that saw fewer beginnings of documents has not learnt what their token means."""
 
 
-class Layer(NamedTuple):
-    """One block's weights: the cell's `Parameters`, and the norm's weight ``(H,)`` or None in the plain form."""
-
-    parameters: Any
-    norm: Array | None
+READ_AT_ONCE = 512
+"""Tokens of a prompt whose vectors are held at a time."""
 
 
 def load(path: str | Path) -> Model:
@@ -71,12 +64,11 @@ class Model:
         self.knows_documents = documents is None or documents >= ENOUGH_DOCUMENTS
         self._embedding = tensors["embedding.weight"]
         self._embedding_projection = tensors.get("embedding_projection.weight")
-        self._layers = tuple(_layer(tensors, config, i) for i in range(config.layers))
+        self._stack = stack(config.cell, [_layer(tensors, i) for i in range(config.layers)])
         self._final_norm = tensors.get("final_norm.weight")
         self._output_projection = tensors.get("output_projection.weight")
         self._output = self._embedding if config.tied else tensors["output.weight"]
         self._output_bias = tensors["output.bias"]
-        self._step_cell = cell_named(config.cell).step
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
@@ -103,26 +95,19 @@ class Model:
             raise TidegateError(
                 "No token was given to read, but logits need one: begin with the tokenizer's document_id."
             )
-        with np.errstate(over="ignore", invalid="ignore"):  # logits that are not finite are refused where one is drawn
-            for token_id in ids:
-                x, state = self._advance(int(token_id), state)
-            return self._logits(x), state
-
-    def _advance(self, token_id: int, state: State) -> tuple[Array, State]:
-        """Return the last block's output ``(1, H)`` and the state after one token."""
-        if not 0 <= token_id < len(self._embedding):
+        ids = np.asarray(ids)
+        if ids.min() < 0 or ids.max() >= len(self._embedding):
+            wrong = next(token_id for token_id in ids.tolist() if not 0 <= token_id < len(self._embedding))
             raise TidegateError(
-                f"The token id is {token_id}, but this model has ids from 0 to {len(self._embedding) - 1}."
+                f"The token id is {wrong}, but this model has ids from 0 to {len(self._embedding) - 1}."
             )
-        x = self._embedding[token_id][None]
-        if self._embedding_projection is not None:
-            x = x @ self._embedding_projection.T
-        after = []
-        for layer, before in zip(self._layers, state, strict=True):
-            new = self._step_cell(x if layer.norm is None else rms_norm(x, layer.norm), before, layer.parameters)
-            x = new.h if layer.norm is None else x + new.h
-            after.append(new)
-        return x, tuple(after)
+        with np.errstate(over="ignore", invalid="ignore"):  # logits that are not finite are refused where one is drawn
+            for start in range(0, len(ids), READ_AT_ONCE):
+                vectors = self._embedding[ids[start : start + READ_AT_ONCE]]
+                if self._embedding_projection is not None:
+                    vectors = vectors @ self._embedding_projection.T
+                x, state = self._stack.read(vectors, state)
+            return self._logits(x), state
 
     def _logits(self, x: Array) -> Array:
         if self._final_norm is not None:
@@ -169,7 +154,9 @@ class Model:
         return "".join(pieces)
 
 
-def _layer(tensors: Tensors, config: ModelConfig, i: int) -> Layer:
+def _layer(tensors: Tensors, i: int) -> LayerWeights:
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    stacked = (np.ascontiguousarray(tensors[f"blocks.{i}.cell.{name}"]) for name in names)
-    return Layer(from_stacked(config.cell, *stacked), tensors.get(f"blocks.{i}.norm.weight"))
+    weight_ih, weight_hh, bias_ih, bias_hh = (
+        np.ascontiguousarray(tensors[f"blocks.{i}.cell.{name}"]) for name in names
+    )
+    return LayerWeights(weight_ih, weight_hh, bias_ih, bias_hh, tensors.get(f"blocks.{i}.norm.weight"))
