@@ -45,8 +45,9 @@ def summed_cross_entropy(
     x ``(N, H)``, weight ``(V, H)``, bias ``(V,)``, targets ``(N,)`` int64, row_weight ``(N,)``. Returns a scalar.
     """
     wanted = [torch.is_grad_enabled() and t is not None and t.requires_grad for t in (x, weight, bias)]
-    run = _forward if torch.compiler.is_compiling() else _forward_autograd  # see sequence_operator.sequence
-    total: Tensor = run(x, weight, bias, targets, row_weight, ignore_index, label_smoothing, wanted)[0]
+    inputs = (x, weight, bias, targets, row_weight, ignore_index, label_smoothing, wanted)
+    # while a graph is traced, the operator itself is what it has to find
+    total: Tensor = _forward(*inputs)[0] if torch.compiler.is_compiling() else _SummedCrossEntropy.apply(*inputs)
     return total
 
 
@@ -150,6 +151,34 @@ class _LinearCrossEntropyBackward(torch.autograd.Function):
         )
         # the gradients that came in are functions of the inputs: their share is in the inputs' gradients
         return (d_d_total, *d_inputs, *(None,) * 7)
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    """The loss alone: its gradients are nobody else's, so the last backward through it may scale them where they lie.
+
+    A second array of the size of the weight is work space that a large vocabulary notices.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        with torch._C._AutoDispatchBelowAutograd():
+            total, *ctx.gradients = _forward(*inputs)
+        ctx.settings = inputs[5:7]
+        ctx.save_for_backward(*inputs[:5])
+        return total  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, d_total: Tensor) -> tuple[Any, ...]:
+        if ctx.needs_input_grad[4]:
+            raise RuntimeError("tidegate::linear_cross_entropy has no gradient of row_weight: detach it.")
+        inputs, gradients = ctx.saved_tensors, ctx.gradients
+        if torch.is_grad_enabled() or torch._C._autograd._get_current_graph_task_keep_graph():
+            gradients = _backward_autograd(d_total, *inputs, *ctx.settings, *gradients)
+        else:
+            ctx.gradients = None
+            for gradient in gradients:
+                gradient.mul_(d_total)
+        return (*(g if need else None for g, need in zip(gradients, ctx.needs_input_grad, strict=False)), *(None,) * 5)
 
 
 def _forward_autograd(*inputs: Any) -> Any:
