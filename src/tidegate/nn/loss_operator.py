@@ -165,7 +165,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
             total, *ctx.gradients = _forward(*inputs)
         ctx.settings = inputs[5:7]
         ctx.save_for_backward(*inputs[:5])
-        return total  # type: ignore[no-any-return]
+        return total
 
     @staticmethod
     def backward(ctx: Any, d_total: Tensor) -> tuple[Any, ...]:
