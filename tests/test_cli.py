@@ -49,7 +49,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Run a command that must fail; return what it said."""
     capsys.readouterr()
     assert main(list(words)) == 2
-    said = re.sub(r"^kernels: .*\n", "", capsys.readouterr().err)
+    said = re.sub(r"^Kernels: .*\n", "", capsys.readouterr().err)
     assert said.startswith("tidegate: ")
     assert "Traceback" not in said
     return said

@@ -28,7 +28,7 @@ def run(tmp_path):
     return str(write_folder(tmp_path / "run"))
 
 
-KERNELS = f"kernels: {native.describe(native.default_threads())}"
+KERNELS = f"Kernels: {native.describe(native.default_threads())}"
 
 
 def command(*words, stdin=b"", text_encoding="ascii"):
@@ -129,7 +129,7 @@ def test_bad_input_ends_with_one_sentence(run, words, stdin, said):
     assert ran.stdout == b""
     *before, sentence = ran.stderr.decode("utf-8").splitlines()
     assert said in sentence
-    assert [line.split(":")[0] for line in before] in ([], ["kernels"])
+    assert [line.split(":")[0] for line in before] in ([], ["Kernels"])
 
 
 def test_no_model_folder_ends_with_one_sentence(tmp_path):
@@ -163,7 +163,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(run):
         assert process.stderr is not None
         process.stdout.read(50)
         process.stdout.close()
-        assert [line.split(b":")[0] for line in process.stderr.read().splitlines()] == [b"kernels"]
+        assert [line.split(b":")[0] for line in process.stderr.read().splitlines()] == [b"Kernels"]
         process.wait(timeout=20)
 
 

@@ -87,6 +87,12 @@ VERBS = {
         ),
         "model",
     ),
+    "doctor": Verb(
+        "tidegate.doctor:doctor",
+        ("tidegate.doctor:DoctorSettings",),
+        "Say what computes here: CPU, kernels, threads, versions.",
+        (("tidegate doctor", "for a person to read"), ("tidegate doctor --json", "for a program, or a report")),
+    ),
     "gradcheck": Verb(
         "tidegate.gradcheck:gradcheck",
         ("tidegate.gradcheck:GradcheckSettings",),

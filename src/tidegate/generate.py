@@ -53,7 +53,7 @@ class GenerateSettings:
 def generate(settings: GenerateSettings, sampling: Sampling) -> int:
     """Write the samples to stdout; returns the exit code, 130 where Ctrl-C ended it."""
     model = load(settings.model)
-    _say(f"kernels: {native.describe(native.default_threads())}")
+    _say(f"Kernels: {native.describe(native.default_threads())}")
     if sampling.seed is None:
         sampling = sampling.seeded()
         _say(f"seed {sampling.seed}")
