@@ -21,8 +21,10 @@ from rich.text import Text
 import tidegate
 from tidegate import native
 
-FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "asimd", "bf16")
-"""What the kernels make use of or could, by the names that Linux gives."""
+FEATURES = {
+    name: name for name in ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "bf16")
+} | {"asimd": "neon", "neon": "neon"}
+"""What the kernels make use of or could: the name that Linux gives, the name that people know."""
 VARIABLES = ("TIDEGATE_NATIVE", "TIDEGATE_ISA", "OMP_NUM_THREADS")
 PACKAGES = ("numpy", "torch", "tokenizers", "safetensors")
 RUNTIME = re.compile(r"^lib(gomp|omp|iomp5)\b.*\.(so|dylib)")
@@ -53,7 +55,9 @@ def doctor(settings: DoctorSettings) -> int:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
         console.print(_table(found))
+        console.print()
         console.print(_kernels_table(found["kernels"]))
+        console.print(Text(found["kernels_reason"]), soft_wrap=True)
         for warning in found["warnings"]:
             console.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
     return 0
@@ -70,6 +74,10 @@ def examine() -> dict[str, Any]:
         "openmp": openmp,
     }
     beside = _beside_torch()
+    warnings = [*openmp_warnings(openmp, "here"), *openmp_warnings(beside.get("openmp"), "with PyTorch")]
+    forced = os.environ.get("TIDEGATE_ISA")
+    if core is not None and forced and forced != native.isa():
+        warnings.append(f"{native.reason().rstrip('.')}: unset TIDEGATE_ISA, or name one of these.")
     return {
         "cpu": cpu(),
         "core": {
@@ -82,9 +90,10 @@ def examine() -> dict[str, Any]:
         "alone": alone,
         "beside_torch": beside,
         "kernels": kernels(core is not None, "threads" in beside),
+        "kernels_reason": _kernels_reason(core is not None),
         "versions": _versions(),
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-        "warnings": [*openmp_warnings(openmp, "here"), *openmp_warnings(beside.get("openmp"), "with PyTorch")],
+        "warnings": warnings,
     }
 
 
@@ -100,7 +109,7 @@ def cpu() -> dict[str, Any]:
     return {
         "model": model[1] if model else platform.processor() or platform.machine(),
         "machine": platform.machine(),
-        "features": None if has is None else [name for name in FEATURES if name in has],
+        "features": None if has is None else [shown for name, shown in FEATURES.items() if name in has],
         "usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
 
@@ -121,8 +130,8 @@ def openmp_warnings(runtimes: list[str] | None, where: str) -> list[str]:
     if runtimes is None or len(runtimes) < 2:
         return []
     return [
-        f"{len(runtimes)} OpenMP runtimes are loaded {where} ({', '.join(runtimes)}): their threads slow each other. "
-        "Import torch before any other library that brings one, or install libraries that share one."
+        f"{len(runtimes)} OpenMP runtimes are in one process {where} ({', '.join(runtimes)}), and the threads of one "
+        "that wait hold up those of the other: set OMP_WAIT_POLICY=PASSIVE, or install packages that share one."
     ]
 
 
@@ -132,14 +141,14 @@ def _beside_torch() -> dict[str, Any]:
         metadata.version("torch")
     except metadata.PackageNotFoundError:
         return {"missing": "PyTorch is not installed: install it to train"}
+    command = [sys.executable, "-P", "-c", BESIDE_TORCH]  # -P: a torch.py in the user's folder is not meant
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", BESIDE_TORCH], capture_output=True, text=True, timeout=PATIENCE, check=True
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     except subprocess.TimeoutExpired:
         return {"missing": f"PyTorch took more than {PATIENCE} s to import"}
     except subprocess.CalledProcessError as error:
-        return {"missing": f"PyTorch cannot be imported: {(error.stderr.strip().splitlines() or ['?'])[-1]}"}
+        why = error.stderr.strip().splitlines() or [f"Python ended with exit code {error.returncode}"]
+        return {"missing": f"PyTorch cannot be imported: {why[-1]}"}
     threads, run_by, openmp = json.loads(done.stdout.splitlines()[-1])
     return {"threads": threads, "run_by": run_by, "openmp": openmp}
 
@@ -159,6 +168,12 @@ def kernels(native_there: bool, torch_there: bool) -> dict[str, dict[str, str]]:
             "generate": "native" if native_there else "NumPy",
         }
     return found
+
+
+def _kernels_reason(native_there: bool) -> str:
+    if native_there:
+        return "The core computes float32 on the CPU; PyTorch trains with all else."
+    return f"The core is not here: {native.reason()}"
 
 
 def _versions() -> dict[str, str | None]:
@@ -189,23 +204,28 @@ def _table(found: dict[str, Any]) -> Table:
         add("peak", f"{core['peak_gflops']} GFLOP/s in float32, {found['alone']['threads']} threads")
     else:
         add("core", f"not here: {core['reason']}")
-    for name, where in (("threads, alone", found["alone"]), ("with PyTorch", found["beside_torch"])):
-        add(name, where.get("missing") or _threads(where))
+    places = ("threads, alone", found["alone"], "NumPy"), ("with PyTorch", found["beside_torch"], "PyTorch")
+    for name, where, otherwise in places:
+        add(name, where.get("missing") or _threads(where, otherwise))
     add("versions", ", ".join(f"{name} {version or 'missing'}" for name, version in found["versions"].items()))
     add("environment", ", ".join(f"{k}={v}" for k, v in found["environment"].items()) or "nothing set")
     return shown
 
 
 def _kernels_table(found: dict[str, dict[str, str]]) -> Table:
-    shown = Table(title="kernels", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("cell", *next(iter(found.values()))):
-        shown.add_column(name)
+    title = "kernels: in training, by dtype, and in writing"
+    shown = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True
+    )
+    shown.add_column("cell", no_wrap=True, min_width=max(map(len, found)))
+    for name in next(iter(found.values())):
+        shown.add_column(name.removeprefix("train "))
     for cell, by in found.items():
         shown.add_row(cell, *by.values())
     return shown
 
 
-def _threads(where: dict[str, Any]) -> str:
+def _threads(where: dict[str, Any], otherwise: str) -> str:
     openmp = where["openmp"]
     runtimes = "not known" if openmp is None else ", ".join(openmp) or "none"
-    return f"{where['threads']}, run by {where['run_by'] or 'nothing'}; OpenMP: {runtimes}"
+    return f"{where['threads']}, run by {where['run_by'] or otherwise}; OpenMP: {runtimes}"
