@@ -11,6 +11,7 @@
 
 #include "simd.h"
 #include "tidegate.h"
+#include "workspace.h"
 
 namespace tidegate::TIDEGATE_ISA_NAMESPACE {
 
@@ -82,14 +83,11 @@ struct Workspace {
     return at;
   }
   bool allocate() {
-    const bool large = size >= (size_t{4} << 20);
-    const size_t alignment = large ? size_t{2} << 20 : 64;
-    if (posix_memalign(reinterpret_cast<void **>(&memory), alignment, size + 2048) != 0) memory = nullptr;
-    if (memory != nullptr) wish_huge_pages(memory, size);
+    memory = static_cast<char *>(tidegate_workspace_take(size + 2048)); /* 2048: tiles ask for what lies ahead */
     return memory != nullptr;
   }
   float *at(size_t offset) const { return reinterpret_cast<float *>(memory + offset); }
-  ~Workspace() { free(memory); }
+  ~Workspace() { tidegate_workspace_give(memory); }
 };
 
 template <typename Body>
