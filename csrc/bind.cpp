@@ -6,11 +6,14 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <initializer_list>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "memory.h"
 #include "threads.h"
 #include "tidegate.h"
 
@@ -282,6 +285,18 @@ class Decoder {
   tidegate_decoder *decoder = nullptr;
 };
 
+/* A new array of any content, in memory that the core keeps for the next one when it is freed. */
+nb::ndarray<nb::numpy, float> empty(const std::vector<size_t> &shape) {
+  size_t size = sizeof(float);
+  for (const size_t n : shape)
+    if (n != 0 && size > SIZE_MAX / 8 / n) throw std::bad_alloc();
+    else size *= n;
+  void *memory = tidegate_memory_take(size);
+  if (memory == nullptr) throw std::bad_alloc();
+  nb::capsule owner(memory, [](void *p) noexcept { tidegate_memory_give(p); });
+  return nb::ndarray<nb::numpy, float>(memory, shape.size(), shape.data(), owner);
+}
+
 double peak_flops(double seconds, int threads) {
   const tidegate_threads team = tidegate::make_threads(threads);
   return released([&] { return tidegate_peak_flops(seconds, &team); });
@@ -297,6 +312,7 @@ NB_MODULE(_core, m) {
   m.def("isa_reason", &tidegate_isa_reason, "Why isa() is what it is.");
   m.def("threads_name", &tidegate::threads_name, "What runs the threads: the process's OpenMP runtime, or our own pool.");
   m.def("peak_flops", &peak_flops, arg("seconds"), arg("threads"), "float32 operations a second, from registers alone.");
+  m.def("empty", &empty, arg("shape"), "A new float32 array of any content; its memory is kept when it is freed.");
   m.def("saved_size", &saved_size, arg("cell"), arg("T"), arg("B"), arg("I"), arg("H"),
         "How many floats forward hands to backward.");
   m.def("sequence_forward", &sequence_forward, arg("cell"), arg("x"), arg("h_0").none(), arg("c_0").none(),

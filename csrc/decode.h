@@ -40,8 +40,8 @@ struct Decoder {
       PackedLayer &layer = d.packed[i];
       layer.I16 = blocks_of(i == 0 ? d.I : d.H);
       layer.has_norm = stack[i].norm != nullptr;
-      layer.weights_x = d.space.plan(Cell::X_SLOTS * d.U * layer.I16 * BLOCK * BLOCK);
-      layer.weights_h = d.space.plan(H_PACKED * d.U * d.U * BLOCK * BLOCK);
+      layer.weights_x = d.space.plan(Cell::X_SLOTS * d.U * columns_apart(layer.I16));
+      layer.weights_h = d.space.plan(H_PACKED * d.U * columns_apart(d.U));
       layer.biases = d.space.plan(Cell::SLOTS * d.U * BLOCK);
       layer.norm = d.space.plan(layer.I16 * BLOCK);
     }
@@ -160,7 +160,7 @@ struct Decoder {
 
   static void product(const float *weights, const DecoderBase &d, const float *state, int64_t slot, Range units, const Point &p,
                       int64_t B, Begin how, const float *biases) {
-    const int64_t K = d.U * BLOCK * BLOCK;
+    const int64_t K = columns_apart(d.U);
     rows_product({state, B * BLOCK, weights + ((slot - Cell::H_FIRST) * d.U + units.begin) * K, K, d.U, how,
                   how == Begin::bias ? biases + (slot * d.U + units.begin) * BLOCK : nullptr},
                  B, units.size(), {p.slot(static_cast<int>(slot), units.begin, 0), BLOCK, B * BLOCK});
@@ -169,7 +169,7 @@ struct Decoder {
   static void multiply(const DecoderBase &d, const PackedLayer &layer, const Scratch &w, const Point &p, int64_t B, Range units) {
     const float *biases = d.space.at(layer.biases);
     for (int64_t slot = Cell::X_FIRST; slot < Cell::X_FIRST + Cell::X_SLOTS; ++slot) {
-      const int64_t K = layer.I16 * BLOCK * BLOCK;
+      const int64_t K = columns_apart(layer.I16);
       rows_product({w.input, B * BLOCK, d.space.at(layer.weights_x) + ((slot - Cell::X_FIRST) * d.U + units.begin) * K, K,
                     layer.I16, Begin::bias, biases + (slot * d.U + units.begin) * BLOCK},
                    B, units.size(), {p.slot(static_cast<int>(slot), units.begin, 0), BLOCK, B * BLOCK});

@@ -24,22 +24,27 @@ struct Target {
   TIDEGATE_INLINE float *at(const Target &t, int64_t m, int64_t n) { return t.c + m * t.row + n * t.block; }
 };
 
+/* Where a tile adds to what C holds, it does so at its end: C lies far away, and comes while k runs. */
 template <int MR, int NV>
 TIDEGATE_INLINE void begin_tile(vf (&acc)[MR][NV * VECTORS], const Target &c, Begin begin, const float *bias) {
   TIDEGATE_UNROLL for (int m = 0; m < MR; ++m)
     TIDEGATE_UNROLL for (int n = 0; n < NV; ++n)
       TIDEGATE_UNROLL for (int i = 0; i < VECTORS; ++i)
-        acc[m][n * VECTORS + i] = begin == Begin::zero ? vf{}
-                                  : begin == Begin::bias ? load(bias + n * BLOCK + i * VECTOR)
-                                                         : load(Target::at(c, m, n) + i * VECTOR);
+        acc[m][n * VECTORS + i] = begin == Begin::bias ? load(bias + n * BLOCK + i * VECTOR) : vf{};
+  if (begin == Begin::accumulate)
+    TIDEGATE_UNROLL for (int m = 0; m < MR; ++m)
+      TIDEGATE_UNROLL for (int n = 0; n < NV; ++n) __builtin_prefetch(Target::at(c, m, n), 1);
 }
 
 template <int MR, int NV>
-TIDEGATE_INLINE void end_tile(const vf (&acc)[MR][NV * VECTORS], const Target &c) {
+TIDEGATE_INLINE void end_tile(const vf (&acc)[MR][NV * VECTORS], const Target &c, Begin begin) {
   TIDEGATE_UNROLL for (int m = 0; m < MR; ++m)
     TIDEGATE_UNROLL for (int n = 0; n < NV; ++n)
-      TIDEGATE_UNROLL for (int i = 0; i < VECTORS; ++i)
-        store(Target::at(c, m, n) + i * VECTOR, acc[m][n * VECTORS + i]);
+      TIDEGATE_UNROLL for (int i = 0; i < VECTORS; ++i) {
+        float *at = Target::at(c, m, n) + i * VECTOR;
+        const vf sum = acc[m][n * VECTORS + i];
+        store(at, begin == Begin::accumulate ? load(at) + sum : sum);
+      }
 }
 
 /* One step of k: a[m · stride] broadcast for each row, times the NV blocks at b. */
@@ -74,11 +79,11 @@ static void rows_tile(const Rows &p, const float *a, const float *b, const float
   const int64_t b_block = p.b_block, a_block = p.a_block;
   for (int64_t k = 0; k < p.K16; ++k, a += a_block)
     TIDEGATE_UNROLL_4 for (int j = 0; j < BLOCK; ++j, b += BLOCK) {
-      if (MR <= 4) /* weights read once a tile come from far: ask for them early */
+      if (MR <= 4 && MR > 1) /* weights read once a tile come from far: ask for them early */
         TIDEGATE_UNROLL for (int n = 0; n < NV; ++n) __builtin_prefetch(b + n * b_block + 24 * BLOCK);
       multiply<MR, NV>(acc, a + j, BLOCK, b, b_block);
     }
-  end_tile<MR, NV>(acc, c);
+  end_tile<MR, NV>(acc, c, p.begin);
 }
 
 typedef void (*RowsTile)(const Rows &, const float *, const float *, const float *, Target);
@@ -118,12 +123,13 @@ TIDEGATE_INLINE Cut cut_rows(int64_t M) {
   if (VECTOR != 16) { /* AVX2: 6 × 1 block; NEON: 6 × 1 block */
     const int64_t tiles = (M + 5) / 6;
     const int rows = static_cast<int>((M + tiles - 1) / tiles);
-    return {rows, widest(rows) };
+    return {rows, widest(rows)};
   }
   const int most = M > 6 ? 14 : 6;
   const int64_t tiles = (M + most - 1) / most;
   const int rows = static_cast<int>((M + tiles - 1) / tiles);
-  return {rows, widest(rows) };
+  /* one row is bound by the loads of B, and four streams of them are read faster than eight */
+  return {rows, rows == 1 && widest(1) > 4 ? 4 : widest(rows)};
 }
 
 /* C (M rows, N16 blocks of columns) of one product. a: the first row. */
@@ -165,16 +171,23 @@ static void outer_tile(const Outer &p, const float *a, const float *b, Target c)
     TIDEGATE_UNROLL_4 for (int64_t k = 0; k < count; ++k, ak += BLOCK, bk += BLOCK)
       multiply<MR, NV>(acc, ak, 1, bk, p.b_block);
   }
-  end_tile<MR, NV>(acc, c);
+  end_tile<MR, NV>(acc, c, p.begin);
 }
 
 constexpr int OUTER_ROWS = VECTOR == 16 ? 8 : 4;
 constexpr int OUTER_BLOCKS = VECTOR == 16 ? 3 : 1;
+typedef void (*OuterTile)(const Outer &, const float *, const float *, Target);
+static constexpr OuterTile OUTER_TILES[] = {outer_tile<OUTER_ROWS, 1>,
+#if defined(__AVX512F__)
+                                            outer_tile<OUTER_ROWS, 2>, outer_tile<OUTER_ROWS, 3>
+#endif
+};
 
 /* C of 16 rows (a block of A) by N16 blocks; `rows` and `columns` of them are real, the rest is not written. */
 static void outer_product(const Outer &p, int rows, int64_t N16, int64_t columns, Target c) {
   for (int64_t n = 0; n < N16;) {
-    const int blocks = N16 - n < OUTER_BLOCKS ? 1 : OUTER_BLOCKS;
+    const int blocks = static_cast<int>(N16 - n < OUTER_BLOCKS ? N16 - n : OUTER_BLOCKS);
+    const OuterTile tile = OUTER_TILES[blocks - 1];
     for (int m = 0; m < rows; m += OUTER_ROWS) {
       const bool whole = m + OUTER_ROWS <= rows && (n + blocks) * BLOCK <= columns;
       alignas(64) float part[OUTER_ROWS * OUTER_BLOCKS * BLOCK];
@@ -189,13 +202,11 @@ static void outer_product(const Outer &p, int rows, int64_t N16, int64_t columns
           for (int i = 0; i < real_rows; ++i)
             memcpy(part + i * blocks * BLOCK, to.c + i * c.row, static_cast<size_t>(real) * sizeof(float));
         }
-        (blocks == 1 ? outer_tile<OUTER_ROWS, 1> : outer_tile<OUTER_ROWS, OUTER_BLOCKS>)(
-            p, p.a + m, p.b + n * p.b_block, edge);
+        tile(p, p.a + m, p.b + n * p.b_block, edge);
         for (int i = 0; i < real_rows; ++i)
           memcpy(to.c + i * c.row, part + i * blocks * BLOCK, static_cast<size_t>(real) * sizeof(float));
       } else {
-        (blocks == 1 ? outer_tile<OUTER_ROWS, 1> : outer_tile<OUTER_ROWS, OUTER_BLOCKS>)(
-            p, p.a + m, p.b + n * p.b_block, to);
+        tile(p, p.a + m, p.b + n * p.b_block, to);
       }
     }
     n += blocks;

@@ -44,8 +44,6 @@ static const char *forward(const tidegate_sequence &s, float *h, float *h_T, flo
   return with_cell(s.cell, NO_CELL, [&]<typename Cell>() -> const char * {
     Forward<Cell> run(s, h, h_T, c_T, saved);
     if (!run.space.allocate()) return NO_MEMORY;
-    wish_huge_pages(h, sizeof(float) * static_cast<size_t>(s.T * s.B * s.H));
-    if (run.saved != nullptr) wish_huge_pages(saved, sizeof(float) * static_cast<size_t>(saved_size<Cell>(run.l)));
     run_team(threads, static_cast<int>(run.l.U), [&](const Member &m) { run(m); });
     return nullptr;
   });
@@ -56,7 +54,6 @@ static const char *backward(const tidegate_sequence &s, const tidegate_gradients
   return with_cell(s.cell, NO_CELL, [&]<typename Cell>() -> const char * {
     Backward<Cell> run(s, in, out);
     if (!run.space.allocate()) return NO_MEMORY;
-    wish_huge_pages(out.d_x, sizeof(float) * static_cast<size_t>(s.T * s.B * s.I));
     run_team(threads, static_cast<int>(run.l.U), [&](const Member &m) { run(m); });
     return nullptr;
   });

@@ -12,6 +12,10 @@ TIDEGATE_INLINE int part_of(int64_t n, int64_t block) {
   return static_cast<int>(left < BLOCK ? left : BLOCK);
 }
 
+/* Floats from one packed block of 16 columns, 16 · K16 long, to the next: 16 more than it holds, so that blocks which are
+ * read side by side do not fall into the same sets of a cache. */
+TIDEGATE_INLINE int64_t columns_apart(int64_t K16) { return (K16 * BLOCK + 1) * BLOCK; }
+
 /* Rows of a row-major array (stride `from_row`) into the blocked rows form: column block kb goes to
  * to + kb · block + row · 16. */
 static void pack_rows(const float *from, int64_t from_row, int64_t rows, int64_t columns, float *to, int64_t block) {

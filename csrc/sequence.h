@@ -1,7 +1,7 @@
 /* What the two directions of the time loop share: the layout of a sequence in slabs.
  *
- * The row of step t and lane b is t · B + b. Rows are kept in slabs of S steps, S · B rows each, so that even a single
- * lane gives the products of whole slabs (x by W_ih, and all of backward's but one) tall tiles. The gates of a slab are
+ * The row of step t and lane b is t · B + b. Rows are kept in slabs of S steps, S · B rows each and about 64, so that
+ * few lanes too give the products of whole slabs (x by W_ih, and all of backward's but one) tall tiles. The gates of a slab are
  * blocked: (SLOTS · U, S · B, 16), U the blocks of 16 units.
  *
  * Each thread computes some blocks of units of every lane, and all wait for each other once a step (some 100 ns). The other
@@ -21,7 +21,7 @@ struct Layout {
 
   explicit Layout(int64_t T_, int64_t B_, int64_t I_, int64_t H_)
       : T(T_), B(B_), I(I_), H(H_), U(blocks_of(H_)), I16(blocks_of(I_)) {
-    const int64_t tall = B < 14 ? 14 / B : 1;
+    const int64_t tall = B < 64 ? 64 / B : 1;
     S = tall < T ? tall : T;
     rows = S * B;
     slabs = (T + S - 1) / S;

@@ -17,13 +17,14 @@ struct Backward {
   size_t weights_x, weights_h, inputs, before, reset, d_gates, carry, d_c, d_k, c_0;
   int64_t stretch;
   static constexpr int H_PACKED = Cell::TWO_STAGES ? 3 : Cell::H_SLOTS;
+  static constexpr int64_t SOME_COLUMNS = 12; /* blocks, see weight_rows */
   static constexpr int64_t EDGE = 64 * BLOCK; /* scratch of one thread, see multiply_into_x */
 
   Backward(const tidegate_sequence &s_, const tidegate_gradients_in &in_, const tidegate_gradients_out &out_)
       : s(s_), in(in_), out(out_), l(s.T, s.B, s.I, s.H) {
     stretch = l.slabs_for(256);
-    weights_x = space.plan(out.d_x == nullptr ? 0 : l.I16 * Cell::X_SLOTS * l.U * BLOCK * BLOCK);
-    weights_h = space.plan(l.U * H_PACKED * l.U * BLOCK * BLOCK);
+    weights_x = space.plan(out.d_x == nullptr ? 0 : l.I16 * columns_apart(Cell::X_SLOTS * l.U));
+    weights_h = space.plan(l.U * columns_apart(H_PACKED * l.U));
     inputs = space.plan(stretch * l.I16 * l.rows * BLOCK);
     before = space.plan(stretch * l.U * l.rows * BLOCK);
     reset = space.plan(Cell::TWO_STAGES ? stretch * l.U * l.rows * BLOCK : 0);
@@ -61,15 +62,15 @@ struct Backward {
 
   /* Rows of gates, as they are, into blocks of columns; rows beyond the real units are zeros. */
   void pack_columns(const Member &m, const float *weight, int64_t columns, int first_slot, int slots, float *to) const {
-    const int64_t K = slots * l.U * BLOCK;
+    const int64_t apart = columns_apart(slots * l.U);
     for (int i = 0; i < slots; ++i) {
       const Range mine = share(l.U * BLOCK, m.thread, m.threads, BLOCK);
       if (mine.size() == 0) continue;
       const int64_t real = mine.end < l.H ? mine.end : l.H, gate = Cell::gate_of(first_slot + i);
       float *at = to + (i * l.U * BLOCK + mine.begin) * BLOCK;
-      pack_rows(weight + (gate * l.H + mine.begin) * columns, columns, real - mine.begin, columns, at, K * BLOCK);
+      pack_rows(weight + (gate * l.H + mine.begin) * columns, columns, real - mine.begin, columns, at, apart);
       for (int64_t n = 0; n < blocks_of(columns); ++n)
-        for (int64_t r = real; r < mine.end; ++r) store_block(at + n * K * BLOCK + (r - mine.begin) * BLOCK, splat(0.0f));
+        for (int64_t r = real; r < mine.end; ++r) store_block(at + n * apart + (r - mine.begin) * BLOCK, splat(0.0f));
     }
   }
 
@@ -118,10 +119,10 @@ struct Backward {
 
   /* (U, B, 16) of this member's units: Σ over `slots` slots of d_gates by W_hh. */
   void multiply_back(const PointBack &p, Range units, int slot, int slots, float *to, Begin how) const {
-    const int64_t K = H_PACKED * l.U * BLOCK, k = (slot - Cell::H_FIRST) * l.U * BLOCK;
+    const int64_t apart = columns_apart(H_PACKED * l.U), k = (slot - Cell::H_FIRST) * l.U * BLOCK;
     const int64_t at = units.begin * l.B * BLOCK;
     rows_product({p.d_slot(slot, 0, 0), l.rows * BLOCK,
-                  space.at(weights_h) + (units.begin * K + k) * BLOCK, K * BLOCK, slots * l.U, how, nullptr},
+                  space.at(weights_h) + units.begin * apart + k * BLOCK, apart, slots * l.U, how, nullptr},
                  l.B, units.size(), {to + at, BLOCK, l.B * BLOCK});
   }
 
@@ -164,7 +165,7 @@ struct Backward {
    * through a scratch of at most 64 rows at a time. */
   void multiply_into_x(const Member &m, int64_t first, int64_t after) const {
     const Range mine = share(l.I16, m.thread, m.threads);
-    const int64_t K = Cell::X_SLOTS * l.U * BLOCK, group = cut_rows(l.rows).blocks;
+    const int64_t apart = columns_apart(Cell::X_SLOTS * l.U), group = cut_rows(l.rows).blocks;
     const int64_t whole = l.I / BLOCK;
     alignas(64) float edge[EDGE];
     for (int64_t n = mine.begin; n < mine.end;) {
@@ -174,7 +175,7 @@ struct Backward {
         const int64_t rows = l.steps_of(slab) * l.B;
         float *d_x = out.d_x + slab * l.rows * l.I + n * BLOCK;
         Rows p{d_gates_of(slab, first) + Cell::X_FIRST * l.U * l.rows * BLOCK, l.rows * BLOCK,
-               space.at(weights_x) + n * K * BLOCK, K * BLOCK, Cell::X_SLOTS * l.U, Begin::zero, nullptr};
+               space.at(weights_x) + n * apart, apart, Cell::X_SLOTS * l.U, Begin::zero, nullptr};
         if (n < whole) {
           rows_product(p, rows, blocks, {d_x, l.I, BLOCK});
           continue;
@@ -191,32 +192,46 @@ struct Backward {
 
   /* Blocks of 16 rows of both weights' gradients are shared out; each is a product over all rows of the stretch. */
   void multiply_into_weights(const Member &m, int64_t first, int64_t after, Begin how) const {
-    const Range from_x = share(Cell::X_SLOTS * l.U, m.thread, m.threads);
-    for (int64_t i = from_x.begin; i < from_x.end; ++i)
-      weight_rows(Cell::X_FIRST + i / l.U, i % l.U, first, after, how, inputs, l.I, out.d_weight_ih, out.d_bias_ih);
-    const Range from_h = share(H_PACKED * l.U, m.thread, m.threads);
-    for (int64_t i = from_h.begin; i < from_h.end; ++i) {
-      const int64_t slot = Cell::H_FIRST + i / l.U;
-      weight_rows(slot, i % l.U, first, after, how, Cell::TWO_STAGES && slot == 2 ? reset : before, l.H, out.d_weight_hh,
-                  out.d_bias_hh);
+    const Range from_x = share(Cell::X_SLOTS * l.U, m.thread, m.threads), from_h = share(H_PACKED * l.U, m.thread, m.threads);
+    weight_rows(Cell::X_FIRST, from_x, first, after, how, inputs, l.I, out.d_weight_ih, out.d_bias_ih);
+    if (!Cell::TWO_STAGES) {
+      weight_rows(Cell::H_FIRST, from_h, first, after, how, before, l.H, out.d_weight_hh, out.d_bias_hh);
+      return;
+    }
+    const int64_t split = 2 * l.U; /* n's rows read r h_{t-1} */
+    weight_rows(Cell::H_FIRST, {from_h.begin, from_h.end < split ? from_h.end : split}, first, after, how, before, l.H,
+                out.d_weight_hh, out.d_bias_hh);
+    weight_rows(Cell::H_FIRST, {from_h.begin > split ? from_h.begin : split, from_h.end}, first, after, how, reset, l.H,
+                out.d_weight_hh, out.d_bias_hh);
+  }
+
+  /* Rows `mine` of a weight's gradient, in blocks of 16 counted from slot `slot` on. Some columns at a time, so that what
+   * they are multiplied by stays in the cache while all rows pass. */
+  void weight_rows(int64_t slot, Range mine, int64_t first, int64_t after, Begin how, size_t operand, int64_t columns,
+                   float *d_weight, float *d_bias) const {
+    const int64_t blocks = blocks_of(columns), last = l.steps_of(after - 1) * l.B;
+    for (int64_t n = 0; n < blocks && d_weight != nullptr; n += SOME_COLUMNS)
+      for (int64_t i = mine.begin; i < mine.end; ++i) {
+        const int64_t some = blocks - n < SOME_COLUMNS ? blocks - n : SOME_COLUMNS;
+        outer_product({d_gates_of(first, first) + (slot * l.U + i) * l.rows * BLOCK, slab_size(),
+                       space.at(operand) + n * l.rows * BLOCK, blocks * l.rows * BLOCK, l.rows * BLOCK, after - first, l.rows,
+                       last, how},
+                      part_of(l.H, i % l.U), some, columns - n * BLOCK,
+                      {d_weight + row_of(slot, i) * columns + n * BLOCK, columns, BLOCK});
+      }
+    for (int64_t i = mine.begin; i < mine.end && d_bias != nullptr; ++i) {
+      const int part = part_of(l.H, i % l.U);
+      float *to = d_bias + row_of(slot, i);
+      Block sum = how == Begin::zero ? splat(0.0f) : load_part(to, part);
+      for (int64_t slab = first; slab < after; ++slab) {
+        const float *a = d_gates_of(slab, first) + (slot * l.U + i) * l.rows * BLOCK;
+        for (int64_t r = 0; r < l.steps_of(slab) * l.B; ++r) sum = sum + load_block(a + r * BLOCK);
+      }
+      store_part(to, sum, part);
     }
   }
 
-  void weight_rows(int64_t slot, int64_t u, int64_t first, int64_t after, Begin how, size_t operand, int64_t columns,
-                   float *d_weight, float *d_bias) const {
-    const int64_t row = Cell::gate_of(static_cast<int>(slot)) * l.H + u * BLOCK, blocks = blocks_of(columns);
-    const float *a = d_gates_of(first, first) + (slot * l.U + u) * l.rows * BLOCK;
-    const int64_t last = l.steps_of(after - 1) * l.B;
-    if (d_weight != nullptr)
-      outer_product({a, slab_size(), space.at(operand), blocks * l.rows * BLOCK, l.rows * BLOCK, after - first, l.rows, last, how},
-                    part_of(l.H, u), blocks, columns, {d_weight + row * columns, columns, BLOCK});
-    if (d_bias == nullptr) return;
-    Block sum = how == Begin::zero ? splat(0.0f) : load_part(d_bias + row, part_of(l.H, u));
-    for (int64_t slab = first; slab < after; ++slab)
-      for (int64_t r = 0; r < l.steps_of(slab) * l.B; ++r)
-        sum = sum + load_block(a + (slab - first) * slab_size() + r * BLOCK);
-    store_part(d_bias + row, sum, part_of(l.H, u));
-  }
+  int64_t row_of(int64_t slot, int64_t i) const { return Cell::gate_of(static_cast<int>(slot + i / l.U)) * l.H + i % l.U * BLOCK; }
 
   void finish(Range units) const {
     for (int64_t b = 0; b < l.B; ++b)

@@ -19,8 +19,8 @@ struct Forward {
   Forward(const tidegate_sequence &s_, float *h_, float *h_T_, float *c_T_, float *saved_)
       : s(s_), h(h_), h_T(h_T_), c_T(c_T_), saved(Cell::SLOTS == 1 ? nullptr : saved_), l(s.T, s.B, s.I, s.H) {
     stretch = l.slabs_for(128);
-    weights_x = space.plan(Cell::X_SLOTS * l.U * l.I16 * BLOCK * BLOCK);
-    weights_h = space.plan(H_PACKED * l.U * l.U * BLOCK * BLOCK);
+    weights_x = space.plan(Cell::X_SLOTS * l.U * columns_apart(l.I16));
+    weights_h = space.plan(H_PACKED * l.U * columns_apart(l.U));
     biases = space.plan(Cell::SLOTS * l.U * BLOCK);
     inputs = space.plan(stretch * l.I16 * l.rows * BLOCK);
     gates = space.plan(saved != nullptr ? 0 : stretch * slab_size());
@@ -72,10 +72,10 @@ struct Forward {
         const int64_t row = gate * l.H + u * BLOCK;
         if (from_x)
           pack_transposed(s.weight_ih + row * l.I, l.I, part, l.I, l.I16,
-                          space.at(weights_x) + (x_slot * l.U + u) * l.I16 * BLOCK * BLOCK);
+                          space.at(weights_x) + (x_slot * l.U + u) * columns_apart(l.I16));
         if (from_h)
           pack_transposed(s.weight_hh + row * l.H, l.H, part, l.H, l.U,
-                          space.at(weights_h) + (h_slot * l.U + u) * l.U * BLOCK * BLOCK);
+                          space.at(weights_h) + (h_slot * l.U + u) * columns_apart(l.U));
         Block b = splat(0.0f);
         if (from_x && s.bias_ih != nullptr) b = b + load_part(s.bias_ih + row, part);
         if ((!from_x || !Cell::bias_apart(static_cast<int>(slot))) && s.bias_hh != nullptr)
@@ -117,8 +117,8 @@ struct Forward {
         const int64_t n = units.end - u < group ? units.end - u : group;
         for (int64_t slab = first; slab < after; ++slab) {
           const float *x = space.at(inputs) + (slab - first) * l.I16 * l.rows * BLOCK;
-          const float *weights = space.at(weights_x) + ((slot - Cell::X_FIRST) * l.U + u) * l.I16 * BLOCK * BLOCK;
-          rows_product({x, l.rows * BLOCK, weights, l.I16 * BLOCK * BLOCK, l.I16, Begin::bias,
+          const float *weights = space.at(weights_x) + ((slot - Cell::X_FIRST) * l.U + u) * columns_apart(l.I16);
+          rows_product({x, l.rows * BLOCK, weights, columns_apart(l.I16), l.I16, Begin::bias,
                         space.at(biases) + (slot * l.U + u) * BLOCK},
                        l.steps_of(slab) * l.B, n,
                        {gates_of(slab) + (slot * l.U + u) * l.rows * BLOCK, BLOCK, l.rows * BLOCK});
@@ -128,8 +128,8 @@ struct Forward {
 
   /* One slot's product with a (U, B, 16) state, onto the gates of step p.t. */
   void multiply_state(const Point &p, const float *state, int64_t slot, int64_t u, int64_t n, Begin how) const {
-    const float *weights = space.at(weights_h) + ((slot - Cell::H_FIRST) * l.U + u) * l.U * BLOCK * BLOCK;
-    rows_product({state, l.B * BLOCK, weights, l.U * BLOCK * BLOCK, l.U, how,
+    const float *weights = space.at(weights_h) + ((slot - Cell::H_FIRST) * l.U + u) * columns_apart(l.U);
+    rows_product({state, l.B * BLOCK, weights, columns_apart(l.U), l.U, how,
                   space.at(biases) + (slot * l.U + u) * BLOCK},
                  l.B, n, {p.slot(static_cast<int>(slot), u, 0), BLOCK, l.rows * BLOCK});
   }

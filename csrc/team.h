@@ -5,13 +5,10 @@
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
+#include "memory.h"
 #include "simd.h"
 #include "tidegate.h"
-#include "workspace.h"
 
 namespace tidegate::TIDEGATE_ISA_NAMESPACE {
 
@@ -59,18 +56,6 @@ TIDEGATE_INLINE Range share(int64_t total, int part, int parts, int64_t grain = 
   return {begin < total ? begin : total, end < total ? end : total};
 }
 
-/* Ask for huge pages where a large array is about to be written for the first time: the system's zeroing of 4 KiB at a
- * time costs as much as a tenth of a training step. A wish alone; contents do not change. */
-TIDEGATE_INLINE void wish_huge_pages(void *memory, size_t size) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  const uintptr_t page = 4096, begin = (reinterpret_cast<uintptr_t>(memory) + page - 1) / page * page;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + size) / page * page;
-  if (memory != nullptr && size >= (size_t{4} << 20)) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)memory, (void)size;
-#endif
-}
-
 /* Work space of one call, in arrays that are asked for first and allocated in one piece. Not zeroed. */
 struct Workspace {
   char *memory = nullptr;
@@ -83,11 +68,11 @@ struct Workspace {
     return at;
   }
   bool allocate() {
-    memory = static_cast<char *>(tidegate_workspace_take(size + 2048)); /* 2048: tiles ask for what lies ahead */
+    memory = static_cast<char *>(tidegate_memory_take(size + 2048)); /* 2048: tiles ask for what lies ahead */
     return memory != nullptr;
   }
   float *at(size_t offset) const { return reinterpret_cast<float *>(memory + offset); }
-  ~Workspace() { tidegate_workspace_give(memory); }
+  ~Workspace() { tidegate_memory_give(memory); }
 };
 
 template <typename Body>

@@ -6,7 +6,8 @@
  *   is kept. An output overlaps no other array. Inputs may share memory.
  * - Every element of an output is written, whatever it held before.
  * - A function returns NULL, or a sentence that says what was wrong (static storage); then no output is defined.
- * - Functions may be called from several threads at once. One piece of work space, of 64 MiB at most, is kept between calls.
+ * - Functions may be called from several threads at once. Memory for work space is kept
+ *   between calls, 256 MiB at most.
  * - The same inputs, instruction set and thread count give the same bits.
  */
 #ifndef TIDEGATE_H

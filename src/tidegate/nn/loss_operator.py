@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tidegate.nn.differentiate import backward_of_backward
-from tidegate.nn.sequence_operator import core, dense
+from tidegate.nn.sequence_operator import core, dense, empty
 
 _library = torch.library.Library("tidegate", "FRAGMENT")
 _INPUTS = (
@@ -74,7 +74,7 @@ def _forward_cpu(
     x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, row_weight: Tensor | None, ignore_index: int,
     label_smoothing: float, wanted: list[bool],
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    losses, gradients = x.new_empty(x.shape[0]), _empty_gradients(x, weight, wanted)
+    losses, gradients = empty(x, x.shape[0]), [empty(x, *shape) for shape in _gradient_shapes(x, weight, wanted)]
     core().linear_cross_entropy(
         dense(x), dense(weight), dense(bias), dense(targets), dense(row_weight), ignore_index, label_smoothing,
         losses.numpy(), *(g.numpy() if want else None for g, want in zip(gradients, wanted, strict=True)),
@@ -87,13 +87,14 @@ def _backward_cpu(d_total: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
     return tuple(gradient * d_total for gradient in inputs[-3:])
 
 
-def _empty_gradients(x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Tensor, ...]:
+def _gradient_shapes(x: Tensor, weight: Tensor, wanted: list[bool]) -> list[Any]:
     shapes = (x.shape, weight.shape, weight.shape[:1])
-    return tuple(x.new_empty(shape if want else 0) for shape, want in zip(shapes, wanted, strict=True))
+    return [shape if want else (0,) for shape, want in zip(shapes, wanted, strict=True)]
 
 
 def _forward_fake(*inputs: Any) -> tuple[Tensor, ...]:
-    return (inputs[0].new_empty(()), *_empty_gradients(inputs[0], inputs[1], inputs[-1]))
+    x, weight, wanted = inputs[0], inputs[1], inputs[-1]
+    return (x.new_empty(()), *(x.new_empty(shape) for shape in _gradient_shapes(x, weight, wanted)))
 
 
 def _backward_fake(*inputs: Any) -> tuple[Tensor, ...]:

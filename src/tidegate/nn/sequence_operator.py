@@ -8,6 +8,7 @@ returns an input.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -70,6 +71,18 @@ def dense(tensor: Tensor | None) -> Any:
     return tensor.contiguous().numpy()
 
 
+KEPT_FROM = 1 << 14
+"""Elements from which an array's memory is worth keeping; below, an allocator has it at hand anyway."""
+
+
+def empty(x: Tensor, *shape: int) -> Tensor:
+    """Return a tensor of any content, float32 on the CPU. The core keeps a large one's memory when it is freed: the
+    system's zeroing of fresh pages costs a small layer more than its products."""
+    if math.prod(shape) < KEPT_FROM:
+        return x.new_empty(shape)
+    return torch.from_numpy(core().empty(shape))
+
+
 def core() -> Any:
     """Return the native core. RuntimeError where it is not there."""
     found = native.core()
@@ -84,9 +97,9 @@ def _forward_cpu(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     kernels = core()
     (T, B, I), H = x.shape, weight_hh.shape[1]
-    h, h_T = x.new_empty(T, B, H), x.new_empty(B, H)
-    c_T = x.new_empty(B, H) if cell & 15 == _LSTM else x.new_empty(0)
-    saved = x.new_empty(kernels.saved_size(cell, T, B, I, H) if save else 0)
+    h, h_T = empty(x, T, B, H), empty(x, B, H)
+    c_T = empty(x, B, H) if cell & 15 == _LSTM else empty(x, 0)
+    saved = empty(x, kernels.saved_size(cell, T, B, I, H) if save else 0)
     kernels.sequence_forward(
         cell, dense(x), dense(h_0), dense(c_0), dense(weight_ih), dense(weight_hh), dense(bias_ih), dense(bias_hh),
         dense(fresh), dense(lengths), h.numpy(), h_T.numpy(), c_T.numpy() if cell & 15 == _LSTM else None,
@@ -100,7 +113,8 @@ def _backward_cpu(
     bias_ih: Tensor | None, bias_hh: Tensor | None, fresh: Tensor | None, lengths: Tensor | None,
     h: Tensor, saved: Tensor, d_h: Tensor | None, d_h_T: Tensor | None, d_c_T: Tensor | None, wanted: list[bool],
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    gradients = _empty_gradients(x, weight_ih, weight_hh, wanted)
+    shapes = _gradient_shapes(x, weight_ih, weight_hh, wanted)
+    gradients = tuple(empty(x, *shape) for shape in shapes)
     core().sequence_backward(
         cell, dense(x), dense(h_0), dense(c_0), dense(weight_ih), dense(weight_hh), dense(fresh), dense(lengths),
         dense(h), dense(saved), dense(d_h), dense(d_h_T), dense(d_c_T),
@@ -109,10 +123,10 @@ def _backward_cpu(
     return gradients
 
 
-def _empty_gradients(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, wanted: list[bool]) -> tuple[Tensor, ...]:
+def _gradient_shapes(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, wanted: list[bool]) -> list[Any]:
     B, H, rows = x.shape[1], weight_hh.shape[1], weight_hh.shape[0]
     shapes = (x.shape, (B, H), (B, H), weight_ih.shape, weight_hh.shape, (rows,), (rows,))
-    return tuple(x.new_empty(shape if want else 0) for shape, want in zip(shapes, wanted, strict=True))
+    return [shape if want else (0,) for shape, want in zip(shapes, wanted, strict=True)]
 
 
 # ---- Shapes alone ----------------------------------------------------------------------------------------------------
@@ -136,7 +150,8 @@ def _forward_fake(
 
 
 def _backward_fake(*inputs: Any) -> tuple[Tensor, ...]:
-    return _empty_gradients(inputs[1], inputs[4], inputs[5], inputs[-1])
+    x, weight_ih, weight_hh, wanted = inputs[1], inputs[4], inputs[5], inputs[-1]
+    return tuple(x.new_empty(shape) for shape in _gradient_shapes(x, weight_ih, weight_hh, wanted))
 
 
 # ---- Autograd --------------------------------------------------------------------------------------------------------
