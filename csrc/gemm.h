@@ -24,16 +24,15 @@ struct Target {
   TIDEGATE_INLINE float *at(const Target &t, int64_t m, int64_t n) { return t.c + m * t.row + n * t.block; }
 };
 
-/* Where a tile adds to what C holds, it does so at its end: C lies far away, and comes while k runs. */
+/* C lies far away and is asked for at once, to be there when k has run; a tile that adds to it does so at its end. */
 template <int MR, int NV>
 TIDEGATE_INLINE void begin_tile(vf (&acc)[MR][NV * VECTORS], const Target &c, Begin begin, const float *bias) {
   TIDEGATE_UNROLL for (int m = 0; m < MR; ++m)
     TIDEGATE_UNROLL for (int n = 0; n < NV; ++n)
       TIDEGATE_UNROLL for (int i = 0; i < VECTORS; ++i)
         acc[m][n * VECTORS + i] = begin == Begin::bias ? load(bias + n * BLOCK + i * VECTOR) : vf{};
-  if (begin == Begin::accumulate)
-    TIDEGATE_UNROLL for (int m = 0; m < MR; ++m)
-      TIDEGATE_UNROLL for (int n = 0; n < NV; ++n) __builtin_prefetch(Target::at(c, m, n), 1);
+  TIDEGATE_UNROLL for (int m = 0; m < MR; ++m)
+    TIDEGATE_UNROLL for (int n = 0; n < NV; ++n) __builtin_prefetch(Target::at(c, m, n), 1);
 }
 
 template <int MR, int NV>

@@ -30,10 +30,14 @@ struct LinearCrossEntropy {
 
   LinearCrossEntropy(const tidegate_linear_cross_entropy &p_, float *losses_, float *d_x_, float *d_W_, float *d_b_, int threads)
       : p(p_), losses(losses_), d_x(d_x_), d_W(d_W_), d_b(d_b_), H16(blocks_of(p.H)) {
-    /* about 8 MiB of logits, from 64 to 512 rows */
-    R = (int64_t{2} << 20) / p.V / BLOCK * BLOCK;
+    /* Equal blocks of a third of all rows, but of 8 to 32 MiB of logits, and 64 to 512 rows: the more rows, the less often
+     * W is copied; the fewer, the less memory. */
+    const int64_t mebi = int64_t{1} << 18, fewest = 8 * mebi / p.V, most = 32 * mebi / p.V;
+    R = (p.N + 2) / 3;
+    R = R < fewest ? fewest : R > most ? most : R;
     R = R < 64 ? 64 : R > 512 ? 512 : R;
-    if (R > blocks_of(p.N) * BLOCK) R = blocks_of(p.N) * BLOCK;
+    const int64_t count = (p.N + R - 1) / R;
+    R = blocks_of((p.N + count - 1) / count) * BLOCK;
     some_rows = MOST_ROWS;                                /* of W at a time, for the logits */
     some_k = 256;                                         /* of W at a time, for d_x */
     const int64_t for_x = some_k * ((H16 + threads - 1) / threads) * BLOCK;

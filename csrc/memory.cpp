@@ -13,7 +13,7 @@
 namespace {
 
 constexpr size_t LARGE_PAGE = size_t{2} << 20, PAGE = 4096;
-constexpr size_t MOST_KEPT = size_t{256} << 20;
+constexpr size_t MOST_KEPT = size_t{512} << 20;
 constexpr size_t HEAD = 64; /* before what is handed out stands the piece's size */
 constexpr unsigned SLOTS = 64;
 

@@ -42,12 +42,48 @@ TIDEGATE_INLINE void transpose4(const float *from, int64_t from_row, float *to) 
 }
 #endif
 
-/* `rows` (1 … 16) rows of K columns become one block of columns: to[k · 16 + row]; K16 · 16 entries of k are written. */
+#if defined(__AVX512F__)
+/* 16 rows by 16 columns, every row read as one vector: four rounds that interleave pairs of rows 1, 2, 4 and 8 apart. */
+TIDEGATE_INLINE void transpose16(const float *from, int64_t from_row, float *to) {
+  __m512 a[BLOCK], b[BLOCK];
+  TIDEGATE_UNROLL for (int r = 0; r < BLOCK; ++r) a[r] = _mm512_loadu_ps(from + r * from_row);
+  TIDEGATE_UNROLL for (int r = 0; r < BLOCK; r += 2) {
+    b[r] = _mm512_unpacklo_ps(a[r], a[r + 1]);
+    b[r + 1] = _mm512_unpackhi_ps(a[r], a[r + 1]);
+  }
+  /* a[4g + j]: in each of its four quarters q, rows 4g … 4g + 3 of column 4q + j */
+  TIDEGATE_UNROLL for (int g = 0; g < BLOCK; g += 4)
+    TIDEGATE_UNROLL for (int j = 0; j < 2; ++j) {
+      const __m512d x = _mm512_castps_pd(b[g + j]), y = _mm512_castps_pd(b[g + 2 + j]);
+      a[g + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+      a[g + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+    }
+  TIDEGATE_UNROLL for (int j = 0; j < 4; ++j) {
+    const __m512 low02 = _mm512_shuffle_f32x4(a[j], a[4 + j], 0x88), low13 = _mm512_shuffle_f32x4(a[j], a[4 + j], 0xdd);
+    const __m512 high02 = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88);
+    const __m512 high13 = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xdd);
+    _mm512_storeu_ps(to + j * BLOCK, _mm512_shuffle_f32x4(low02, high02, 0x88));
+    _mm512_storeu_ps(to + (4 + j) * BLOCK, _mm512_shuffle_f32x4(low13, high13, 0x88));
+    _mm512_storeu_ps(to + (8 + j) * BLOCK, _mm512_shuffle_f32x4(low02, high02, 0xdd));
+    _mm512_storeu_ps(to + (12 + j) * BLOCK, _mm512_shuffle_f32x4(low13, high13, 0xdd));
+  }
+}
+#else
+TIDEGATE_INLINE void transpose16(const float *from, int64_t from_row, float *to) {
+  for (int k = 0; k < BLOCK; k += 4)
+    for (int r = 0; r < BLOCK; r += 4) transpose4(from + r * from_row + k, from_row, to + k * BLOCK + r);
+}
+#endif
+
+/* `rows` (1 … 16) rows of K columns become one block of columns: to[k · 16 + row]; K16 · 16 entries of k are written. The
+ * rows that follow in memory are asked for: as a rule they are the next ones to come. */
 static void pack_transposed(const float *from, int64_t from_row, int rows, int64_t K, int64_t K16, float *to) {
   int64_t k = 0;
   if (rows == BLOCK)
-    for (; k + 4 <= K; k += 4)
-      for (int r = 0; r < BLOCK; r += 4) transpose4(from + r * from_row + k, from_row, to + k * BLOCK + r);
+    for (; k + BLOCK <= K; k += BLOCK) {
+      for (int r = 0; r < BLOCK; ++r) __builtin_prefetch(from + (BLOCK + r) * from_row + k);
+      transpose16(from + k, from_row, to + k * BLOCK);
+    }
   for (; k < K16 * BLOCK; ++k)
     for (int r = 0; r < BLOCK; ++r) to[k * BLOCK + r] = r < rows && k < K ? from[r * from_row + k] : 0.0f;
 }

@@ -7,7 +7,7 @@
  * - Every element of an output is written, whatever it held before.
  * - A function returns NULL, or a sentence that says what was wrong (static storage); then no output is defined.
  * - Functions may be called from several threads at once. Memory for work space is kept
- *   between calls, 256 MiB at most.
+ *   between calls, 512 MiB at most.
  * - The same inputs, instruction set and thread count give the same bits.
  */
 #ifndef TIDEGATE_H

@@ -21,8 +21,9 @@ class Plan:
     threads: int = 2
     shortest: float = 0.05
     """seconds that a sample lasts at least: a short operation is repeated until then"""
-    rest: float = 0.02
-    """seconds of sleep before a sample: the threads of the one before spin for a while, and would take its cores"""
+    rest: float = 0.06
+    """seconds of sleep before a sample: the threads of the one before spin for a while (libgomp 8 ms, ONNX Runtime 40 ms),
+    and would take its cores"""
     peak_seconds: float = 0.2
 
 

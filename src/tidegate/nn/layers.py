@@ -148,6 +148,8 @@ def _layers(
         weights = CellWeights(getattr(module, f"weight_ih_l{k}"), getattr(module, f"weight_hh_l{k}"), *biases)
         x, last = run_cell(cell, x, state, weights, fresh, lengths)
         after.append(last)
+    if len(after) == 1:  # a view: of one layer there is nothing to stack
+        return x, [part.unsqueeze(0) for part in after[0]]
     return x, [torch.stack(part) for part in zip(*after, strict=True)]
 
 
