@@ -75,17 +75,20 @@ TIDEGATE_INLINE void transpose16(const float *from, int64_t from_row, float *to)
 }
 #endif
 
-/* `rows` (1 … 16) rows of K columns become one block of columns: to[k · 16 + row]; K16 · 16 entries of k are written. The
- * rows that follow in memory are asked for: as a rule they are the next ones to come. */
+/* `rows` (1 … 16) rows of K columns become one block of columns: to[k · 16 + row]; K16 · 16 entries of k are
+ * written. */
 static void pack_transposed(const float *from, int64_t from_row, int rows, int64_t K, int64_t K16, float *to) {
-  int64_t k = 0;
-  if (rows == BLOCK)
-    for (; k + BLOCK <= K; k += BLOCK) {
-      for (int r = 0; r < BLOCK; ++r) __builtin_prefetch(from + (BLOCK + r) * from_row + k);
-      transpose16(from + k, from_row, to + k * BLOCK);
+  for (int64_t k = 0; k < K16 * BLOCK; k += BLOCK, from += BLOCK, to += BLOCK * BLOCK) {
+    if (rows == BLOCK && k + BLOCK <= K) {
+      transpose16(from, from_row, to);
+      continue;
     }
-  for (; k < K16 * BLOCK; ++k)
-    for (int r = 0; r < BLOCK; ++r) to[k * BLOCK + r] = r < rows && k < K ? from[r * from_row + k] : 0.0f;
+    alignas(64) float whole[BLOCK * BLOCK];
+    for (int r = 0; r < BLOCK; ++r)
+      store_block(whole + r * BLOCK,
+                  r < rows && k < K ? load_part(from + r * from_row, part_of(K, k / BLOCK)) : splat(0.0f));
+    transpose16(whole, BLOCK, to);
+  }
 }
 
 }  // namespace tidegate::TIDEGATE_ISA_NAMESPACE
