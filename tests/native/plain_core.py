@@ -36,6 +36,9 @@ def apart(function):
 class PlainCore:
     """The functions of `tidegate._core` that the operators call."""
 
+    def empty(self, shape):
+        return np.full(shape, np.nan, np.float32)
+
     def saved_size(self, cell, T, B, I, H):
         return T * B * H + 1
 
