@@ -311,6 +311,7 @@ NB_MODULE(_core, m) {
   m.def("isas", &tidegate_isas, "All that can run here, best first, separated by spaces.");
   m.def("isa_reason", &tidegate_isa_reason, "Why isa() is what it is.");
   m.def("threads_name", &tidegate::threads_name, "What runs the threads: the process's OpenMP runtime, or our own pool.");
+  m.def("leave_openmp", &tidegate::leave_openmp, "Run threads of our own alone: for a child of a fork before loading.");
   m.def("peak_flops", &peak_flops, arg("seconds"), arg("threads"), "float32 operations a second, from registers alone.");
   m.def("empty", &empty, arg("shape"), "A new float32 array of any content; its memory is kept when it is freed.");
   m.def("saved_size", &saved_size, arg("cell"), arg("T"), arg("B"), arg("I"), arg("H"),

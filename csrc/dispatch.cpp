@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 
 namespace {
@@ -176,7 +177,10 @@ tidegate_decoder *tidegate_decoder_new(int cell, int layers, int64_t I, int64_t 
     if (stack[i].weight_ih == nullptr || stack[i].weight_hh == nullptr) *error = "Each layer must have weight_ih and weight_hh.";
   if (*error != nullptr) return nullptr;
   void *decoder = kernels()->decoder_new(cell, layers, I, H, stack, residual != 0, eps, error);
-  return decoder == nullptr ? nullptr : new tidegate_decoder{kernels(), decoder, is_lstm(cell)};
+  if (decoder == nullptr) return nullptr;
+  auto *made = new (std::nothrow) tidegate_decoder{kernels(), decoder, is_lstm(cell)};
+  if (made == nullptr) kernels()->decoder_free(decoder), *error = "There is not enough memory for the decoder.";
+  return made;
 }
 
 void tidegate_decoder_free(tidegate_decoder *decoder) {

@@ -94,7 +94,7 @@ static const char *decoder_step(const void *decoder, int64_t B, const float *x, 
   return d->step(*d, B, x, h, c, y, h_after, c_after, threads);
 }
 
-/* 16 sums of independent multiply-adds for each of two units of latency 4 to 5: more than any CPU needs to stay busy. */
+/* 12 sums of independent multiply-adds: two units of latency 4 to 5 stay busy with 8 to 10. */
 static double peak(double seconds, const tidegate_threads *threads) {
   double rates[256] = {};
   const int most = 256;

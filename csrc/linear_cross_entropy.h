@@ -48,6 +48,8 @@ struct LinearCrossEntropy {
     copies = space.plan(threads * copy_size);
   }
 
+  /* A row that does not count gives no gradient, even where its x or its logits are not finite. */
+  bool counts(int64_t n) const { return p.targets[n] != p.ignore_index && (p.weight == nullptr || p.weight[n] != 0.0f); }
   bool wants_gradient() const { return d_x != nullptr || d_W != nullptr || d_b != nullptr; }
   float *logits_of(int64_t r16) const { return space.at(logits) + r16 * p.V * BLOCK; }
 
@@ -77,8 +79,10 @@ struct LinearCrossEntropy {
       if (d_W == nullptr) continue;
       float *to = space.at(x_rows) + r * BLOCK * BLOCK;
       pack_rows(from, p.H, part, p.H, to, R16 * BLOCK * BLOCK);
-      for (int64_t k = 0; k < H16; ++k)
-        for (int i = part; i < BLOCK; ++i) store_block(to + k * R16 * BLOCK * BLOCK + i * BLOCK, splat(0.0f));
+      for (int i = 0; i < BLOCK; ++i) {
+        if (i < part && counts(first + r * BLOCK + i)) continue;
+        for (int64_t k = 0; k < H16; ++k) store_block(to + (k * R16 * BLOCK + i) * BLOCK, splat(0.0f));
+      }
     }
   }
 
@@ -108,7 +112,7 @@ struct LinearCrossEntropy {
     store_block(highest, most);
     for (int i = 0; i < real; ++i) {
       const int64_t n = first + r16 * BLOCK + i;
-      if (p.targets[n] == p.ignore_index) continue;
+      if (!counts(n)) continue;
       target[i] = z[p.targets[n] * BLOCK + i];
       scale[i] = p.weight == nullptr ? 1.0f : p.weight[n];
     }
@@ -123,14 +127,12 @@ struct LinearCrossEntropy {
     for (int i = 0; i < real; ++i) {
       const int64_t n = first + r16 * BLOCK + i;
       const float log_sum = highest[i] + logf(sums[i]);
-      const bool counts = p.targets[n] != p.ignore_index;
-      losses[n] = counts ? scale[i] * (log_sum - (1.0f - s) * target[i] - (s == 0.0f ? 0.0f : each * mean[i])) : 0.0f;
+      losses[n] = counts(n) ? scale[i] * (log_sum - (1.0f - s) * target[i] - (s == 0.0f ? 0.0f : each * mean[i])) : 0.0f;
     }
     if (!wants_gradient()) return;
     alignas(64) float factor[BLOCK];
     for (int i = 0; i < BLOCK; ++i) factor[i] = scale[i] == 0.0f ? 0.0f : scale[i] / sums[i];
     const Block f = load_block(factor), off = load_block(scale) * splat(-each);
-    /* a row that does not count gives zeros, even where its logits are not finite */
     Block live;
     TIDEGATE_EACH live.v[i] = load(scale + i * VECTOR);
     for (int64_t v = 0; v < p.V; ++v) {
@@ -140,7 +142,7 @@ struct LinearCrossEntropy {
     }
     for (int i = 0; i < real; ++i) {
       const int64_t n = first + r16 * BLOCK + i;
-      if (p.targets[n] != p.ignore_index) z[p.targets[n] * BLOCK + i] -= scale[i] * (1.0f - s);
+      if (counts(n)) z[p.targets[n] * BLOCK + i] -= scale[i] * (1.0f - s);
     }
   }
 
@@ -175,7 +177,7 @@ struct LinearCrossEntropy {
     const Range mine = share(H16, m.thread, m.threads);
     if (mine.size() == 0) return;
     const int64_t begin = mine.begin * BLOCK, end = mine.end * BLOCK < p.H ? mine.end * BLOCK : p.H;
-    float *copy = space.at(copies) + m.thread * copy_size;
+    float *copy = space.at(copies) + some_k * begin; /* columns of its own, however few the members are */
     for (int64_t v = 0; v < p.V; v += some_k) {
       const int64_t count = p.V - v < some_k ? p.V - v : some_k;
       pack_rows(p.W + v * p.H + begin, p.H, count, end - begin, copy, some_k * BLOCK);

@@ -12,9 +12,13 @@
 
 namespace {
 
-constexpr size_t LARGE_PAGE = size_t{2} << 20, PAGE = 4096;
-constexpr size_t MOST_KEPT = size_t{512} << 20;
+constexpr size_t LARGE_PAGE = size_t{2} << 20;
 constexpr size_t HEAD = 64; /* before what is handed out stands the piece's size */
+#if defined(TIDEGATE_KEEP_NOTHING) /* for a sanitizer: every piece is new, and hardly larger than asked for */
+constexpr size_t PAGE = 64, MOST_KEPT = 0;
+#else
+constexpr size_t PAGE = 4096, MOST_KEPT = size_t{512} << 20;
+#endif
 constexpr unsigned SLOTS = 64;
 
 /* A ring: what is handed back goes to the next slot and frees what waited there, so the place tells the age. Whoever

@@ -1,8 +1,9 @@
 /* Memory that is kept from one call to the next: the system zeroes every fresh page, and that costs a small layer more than
  * its products. Work space comes from here, and so do the arrays that a caller asks the binding for.
  *
- * What is kept is bounded, 512 MiB in all, and a piece that nobody takes again is freed after 64 others were handed back:
- * memory does not grow with the shapes seen. Callers on several threads never wait for each other. */
+ * What is kept is bounded, to 512 MiB in all (about that where many threads are at work), and a piece that nobody takes
+ * again is freed when 64 others have been handed back: memory does not grow with the shapes seen. Callers on several threads
+ * never wait for each other. */
 #ifndef TIDEGATE_MEMORY_H
 #define TIDEGATE_MEMORY_H
 

@@ -30,8 +30,11 @@ struct Point : Step {
   bool saves;
 
   float *slot(int s, int64_t u, int64_t b) const { return gates + gate(s, u, b); }
+  /* A pre-activation. Units that are not real are 0 from here on, whatever came of an infinite input: a NaN in one of
+   * them would reach the real ones through the products, 0 times NaN. */
+  Block pre(int s, int64_t u, int64_t b, int part) const { return first_of(load_block(slot(s, u, b)), part); }
 
-  /* Hand h to the output and to the next step. Units that are not real stay 0, whatever came of an infinite input. */
+  /* Hand h to the output and to the next step. */
   TIDEGATE_INLINE void put(const Point &p, int64_t u, int64_t b, Block h, int part) {
     float *output = p.h + b * p.H + u * BLOCK, *next = p.h_after + p.unit(u, b);
     if (!p.is_active(b)) {
@@ -42,7 +45,6 @@ struct Point : Step {
     }
     const bool restarts = p.fresh_after != nullptr && p.fresh_after[b] != 0 && (p.lengths == nullptr || p.t + 1 < p.lengths[b]);
     store_block(next, restarts ? splat(0.0f) : h);
-    for (int i = part; i < BLOCK; ++i) next[i] = 0.0f;
   }
   void put_h(int64_t u, int64_t b, Block h, int part) const { put(*this, u, b, h, part); }
 };
@@ -64,7 +66,7 @@ struct PointBack : Step {
     return fresh_after != nullptr && fresh_after[b] != 0 && (lengths == nullptr || t + 1 < lengths[b]);
   }
   Block d_h_of(int64_t u, int64_t b, int part) const {
-    Block d = cut(b) ? splat(0.0f) : load_block(carry + unit(u, b));
+    Block d = cut(b) ? splat(0.0f) : first_of(load_block(carry + unit(u, b)), part);
     return d_h == nullptr ? d : d + load_part(d_h + b * H + u * BLOCK, part);
   }
   Block d_c_of(int64_t u, int64_t b) const { return cut(b) ? splat(0.0f) : load_block(d_c + unit(u, b)); }

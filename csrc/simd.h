@@ -83,6 +83,15 @@ TIDEGATE_INLINE Block operator-(Block a, Block b) { TIDEGATE_EACH a.v[i] -= b.v[
 TIDEGATE_INLINE Block operator*(Block a, Block b) { TIDEGATE_EACH a.v[i] *= b.v[i]; return a; }
 TIDEGATE_INLINE Block fma(Block a, Block b, Block c) { TIDEGATE_EACH c.v[i] = fma(a.v[i], b.v[i], c.v[i]); return c; }
 
+/* The first `count` (1 … 16) floats of x, zeros after them. */
+TIDEGATE_INLINE Block first_of(Block x, int count) {
+  if (count == BLOCK) return x;
+  alignas(64) float whole[BLOCK];
+  store_block(whole, x);
+  for (int i = count; i < BLOCK; ++i) whole[i] = 0.0f;
+  return load_block(whole);
+}
+
 /* The first `count` (1 … 16) floats at p, zeros after them; nothing is read or written beyond. */
 TIDEGATE_INLINE Block load_part(const float *p, int count) {
   if (count == BLOCK) return load_block(p);

@@ -68,7 +68,7 @@ struct Workspace {
     return at;
   }
   bool allocate() {
-    memory = static_cast<char *>(tidegate_memory_take(size + 2048)); /* 2048: tiles ask for what lies ahead */
+    memory = static_cast<char *>(tidegate_memory_take(size));
     return memory != nullptr;
   }
   float *at(size_t offset) const { return reinterpret_cast<float *>(memory + offset); }

@@ -128,12 +128,10 @@ void after_fork_in_child() {
   forked.store(true, std::memory_order_relaxed);
 }
 
-void watch_for_forks() {
+/* From the moment of loading on: a process may fork before it has computed anything. */
 #if defined(__unix__) || defined(__APPLE__)
-  static const int watched = pthread_atfork(nullptr, nullptr, after_fork_in_child);
-  (void)watched;
+[[maybe_unused]] const int watched = pthread_atfork(nullptr, nullptr, after_fork_in_child);
 #endif
-}
 
 void run_pool(void *, int wanted, tidegate_task task, void *context) {
   Pool *mine = pool.load(std::memory_order_acquire);
@@ -284,11 +282,12 @@ const OpenMP *openmp() { return nullptr; }
 
 /* The runtime to use, or null for our own pool. */
 const OpenMP *usable() {
-  watch_for_forks();
   return forked.load(std::memory_order_relaxed) ? nullptr : openmp();
 }
 
 }  // namespace
+
+void leave_openmp() { forked.store(true, std::memory_order_relaxed); }
 
 tidegate_threads make_threads(int wanted) {
   if (wanted < 2) return {1, nullptr, nullptr};

@@ -19,6 +19,9 @@ namespace tidegate {
  * threads did not survive, and libgomp would wait for them forever. */
 tidegate_threads make_threads(int wanted);
 
+/* Never use an OpenMP runtime in this process: for a child of fork() that loads the core only now. */
+void leave_openmp();
+
 /* What make_threads would use now: "GOMP in libgomp.so.1" or "own pool"; static storage. */
 const char *threads_name();
 

@@ -4,10 +4,10 @@
  * - Arrays are dense and row-major, the last axis fastest; T steps, B lanes, I inputs, H hidden units, G gates.
  * - Pointers need the alignment of their type and nothing more. They are read or written during the call alone; nothing
  *   is kept. An output overlaps no other array. Inputs may share memory.
- * - Every element of an output is written, whatever it held before.
+ * - Every element of an output is written, whatever it held before; `saved` alone, which is opaque, may keep parts.
  * - A function returns NULL, or a sentence that says what was wrong (static storage); then no output is defined.
- * - Functions may be called from several threads at once. Memory for work space is kept
- *   between calls, 512 MiB at most.
+ * - Functions may be called from several threads at once. Memory for work space is kept between calls, within
+ *   512 MiB.
  * - The same inputs, instruction set and thread count give the same bits.
  */
 #ifndef TIDEGATE_H
@@ -77,7 +77,8 @@ typedef struct tidegate_sequence {
                                stays, and no gradient flows; NULL: T for every lane */
 } tidegate_sequence;
 
-/* Number of floats that forward hands to backward; opaque in content, of no meaning to another ISA or shape. */
+/* Number of floats that forward hands to backward; opaque in content, of no meaning to another ISA or
+ * shape. -1 where the cell or a size is wrong. */
 int64_t tidegate_saved_size(int cell, int64_t T, int64_t B, int64_t I, int64_t H);
 
 /* Forward. h (T, B, H): every output; h_T (B, H) and c_T (B, H; LSTM alone, else NULL): the state after the last step;
@@ -112,7 +113,8 @@ const char *tidegate_sequence_backward(const tidegate_sequence *sequence, const 
 /* ---- Linear layer and softmax cross-entropy --------------------------------------------------------------------- */
 
 /* losses[n] = weight[n] · Σ_v q_v · -ln softmax(W x_n + b)_v, where q is 1 - s at the target plus s / V everywhere
- * (s = label_smoothing). Rows whose target is ignore_index count nothing. */
+ * (s = label_smoothing). Rows whose target is ignore_index, and
+ * rows of weight 0, count nothing, whatever they hold. */
 typedef struct tidegate_linear_cross_entropy {
   int64_t N, H, V;          /* each at least 1; targets below 2^31 */
   const float *x;           /* (N, H) */

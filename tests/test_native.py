@@ -166,6 +166,32 @@ def test_a_forked_child_computes_the_same_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=ROOT, env=environment())
 
 
+EARLY_FORK = """
+import os, sys, torch
+from tidegate import native
+torch.set_num_threads(2)
+torch.ones(500, 500) @ torch.ones(500, 500)  # PyTorch's threads are here, and will not be in the child
+if sys.argv[1] == "loaded":
+    native.core()
+child = os.fork()
+if child == 0:
+    from tests.test_native import forward
+    forward()
+    forward()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+@needs_core
+@needs_fork
+@pytest.mark.parametrize("core", ["loaded", "not loaded"])
+def test_a_child_computes_whose_parent_had_not_yet(core):
+    pytest.importorskip("torch")
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", EARLY_FORK, core]
+    subprocess.run(command, check=True, timeout=60, cwd=ROOT, env=environment())
+
+
 @needs_core
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_calls_from_several_threads_at_once_do_not_meet(threads):

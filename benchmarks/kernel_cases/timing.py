@@ -22,8 +22,8 @@ class Plan:
     shortest: float = 0.05
     """seconds that a sample lasts at least: a short operation is repeated until then"""
     rest: float = 0.06
-    """seconds of sleep before a sample: the threads of the one before spin for a while (libgomp 8 ms, ONNX Runtime 40 ms),
-    and would take its cores"""
+    """seconds of sleep before a sample: the threads of the one before spin for a while, libgomp's 8 ms, ONNX Runtime's
+    40 ms, and would take its cores"""
     peak_seconds: float = 0.2
 
 

@@ -23,12 +23,12 @@ struct Gru {
   static void forward(const Point &p, int64_t u) {
     const int part = part_of(p.H, u);
     for (int64_t b = 0; b < p.B; ++b) {
-      const Block q = load_block(p.slot(0, u, b));
-      const Block r = F::sigma(load_block(p.slot(1, u, b))), z = F::sigma(load_block(p.slot(2, u, b)));
-      const Block n = F::tanh(fma(r, q, load_block(p.slot(3, u, b))));        /* (4) */
+      const Block q = p.pre(0, u, b, part);                                   /* (3) */
+      const Block r = F::sigma(p.pre(1, u, b, part)), z = F::sigma(p.pre(2, u, b, part));
+      const Block n = F::tanh(fma(r, q, p.pre(3, u, b, part)));               /* (4) */
       const Block h_before = load_block(p.h_before + p.unit(u, b));
       const Block h = fma(splat(1.0f) - z, n, z * h_before);                  /* (5) */
-      if (p.saves) store_block(p.slot(1, u, b), r), store_block(p.slot(2, u, b), z), store_block(p.slot(3, u, b), n);
+      if (p.saves) store_block(p.slot(0, u, b), q), store_block(p.slot(1, u, b), r), store_block(p.slot(2, u, b), z), store_block(p.slot(3, u, b), n);
       p.put_h(u, b, h, part);
     }
   }

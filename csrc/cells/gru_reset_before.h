@@ -20,10 +20,11 @@ struct GruResetBefore {
   static constexpr bool bias_apart(int) { return false; }
 
   static void first(const Point &p, int64_t u) {
+    const int part = part_of(p.H, u);
     for (int64_t b = 0; b < p.B; ++b) {
-      const Block r = F::sigma(load_block(p.slot(0, u, b)));
+      const Block r = F::sigma(p.pre(0, u, b, part));
       store_block(p.slot(0, u, b), r);
-      store_block(p.slot(1, u, b), F::sigma(load_block(p.slot(1, u, b))));
+      store_block(p.slot(1, u, b), F::sigma(p.pre(1, u, b, part)));
       store_block(p.k + p.unit(u, b), r * load_block(p.h_before + p.unit(u, b))); /* (3) */
     }
   }
@@ -31,7 +32,7 @@ struct GruResetBefore {
   static void forward(const Point &p, int64_t u) {
     const int part = part_of(p.H, u);
     for (int64_t b = 0; b < p.B; ++b) {
-      const Block z = load_block(p.slot(1, u, b)), n = F::tanh(load_block(p.slot(2, u, b))); /* (4) */
+      const Block z = load_block(p.slot(1, u, b)), n = F::tanh(p.pre(2, u, b, part)); /* (4) */
       const Block h = fma(splat(1.0f) - z, n, z * load_block(p.h_before + p.unit(u, b)));    /* (5) */
       store_block(p.slot(2, u, b), n);
       p.put_h(u, b, h, part);

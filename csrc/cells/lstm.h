@@ -21,8 +21,8 @@ struct Lstm {
   static void forward(const Point &p, int64_t u) {
     const int part = part_of(p.H, u);
     for (int64_t b = 0; b < p.B; ++b) {
-      Block i = F::sigma(load_block(p.slot(0, u, b))), f = F::sigma(load_block(p.slot(1, u, b)));
-      Block g = F::tanh(load_block(p.slot(2, u, b))), o = F::sigma(load_block(p.slot(3, u, b)));
+      Block i = F::sigma(p.pre(0, u, b, part)), f = F::sigma(p.pre(1, u, b, part));
+      Block g = F::tanh(p.pre(2, u, b, part)), o = F::sigma(p.pre(3, u, b, part));
       const bool fresh = p.is_fresh(b);
       const Block c_before = fresh ? splat(0.0f) : load_block(p.c_before + p.unit(u, b));
       Block c = fma(f, c_before, i * g);       /* (5) */

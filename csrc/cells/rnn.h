@@ -19,7 +19,7 @@ struct Rnn {
   static void forward(const Point &p, int64_t u) {
     const int part = part_of(p.H, u);
     for (int64_t b = 0; b < p.B; ++b)
-      p.put_h(u, b, F::tanh(load_block(p.slot(0, u, b))), part); /* (1) */
+      p.put_h(u, b, F::tanh(p.pre(0, u, b, part)), part); /* (1) */
   }
 
   static void backward(const PointBack &p, int64_t u) {

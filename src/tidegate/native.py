@@ -19,6 +19,19 @@ _found: tuple[ModuleType | None, str] | None = None
 """What `_load` found; a plain variable, which torch.compile can trace."""
 
 
+_in_child = False
+"""Whether this process was forked before it loaded the core, which notices later forks itself."""
+
+
+def _note_fork() -> None:
+    global _in_child
+    _in_child = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
 def _load() -> tuple[ModuleType | None, str]:
     """Return the core's module, or None and why."""
     if os.environ.get("TIDEGATE_NATIVE") == "0":
@@ -29,6 +42,8 @@ def _load() -> tuple[ModuleType | None, str]:
         if isinstance(error, ModuleNotFoundError):
             return None, f"it was not built when Tidegate was installed: {REMEDY}"
         return None, f"it cannot be loaded ({error}): {REMEDY}"
+    if _in_child:
+        module.leave_openmp()
     if module.isa() is None:
         return None, str(module.isa_reason())
     return module, str(module.isa_reason())

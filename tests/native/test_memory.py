@@ -1,4 +1,4 @@
-"""The memory that the core keeps: used again, bounded, safe from several threads, and as good as any other to PyTorch."""
+"""The memory that the core keeps: used again, bounded, safe from several threads, and to PyTorch as any other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ MOST_KEPT = 512 * MEBI
 def test_an_array_is_as_asked_for(core):
     for shape in ((), (0,), (7,), (3, 0, 2), (5, 4, 3)):
         array = core.empty(shape)
-        assert array.shape == shape and array.dtype == np.float32 and array.flags.writeable and array.flags.c_contiguous
+        assert (array.shape, array.dtype) == (shape, np.float32)
+        assert array.flags.writeable
+        assert array.flags.c_contiguous
     with pytest.raises(MemoryError):
         core.empty((1 << 40, 1 << 40))
 
@@ -75,7 +77,7 @@ def test_what_is_kept_is_bounded(core):
 def test_a_kept_tensor_is_as_good_as_any(core):
     tensor = empty(torch.zeros(1), KEPT_FROM, 2)
     tensor.copy_(torch.randn(KEPT_FROM, 2))
-    assert tensor.is_contiguous() and tensor.dtype is torch.float32
+    assert tensor.is_contiguous()
     for other in (tensor.clone(), copy.deepcopy(tensor), pickle.loads(pickle.dumps(tensor)), tensor + 0):
         assert torch.equal(other, tensor)
     wanted = tensor.clone()

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import tidegate.nn
 from tidegate import native
 from tidegate.nn.composite import CellWeights
+from tidegate.nn.loss import linear_cross_entropy
 from tidegate.nn.sequence import run_cell
 from tidegate.theory.state import HiddenState, LSTMState
 
@@ -287,6 +288,42 @@ def test_what_the_core_cannot_do_goes_to_pytorch(any_core):
     torch.testing.assert_close(directional, (gradient * tangent).sum(), rtol=1e-4, atol=1e-4)
     meta = {n: t.to("meta") for n, t in plain.items()}
     assert call("lstm", meta, torch.zeros(5, 3, dtype=torch.bool, device="meta"))[0].shape == (5, 3, 7)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_transform_inside_a_compiled_function(any_core, cell):
+    leaves, fresh, lengths = tensors(cell)
+    plain = {n: None if t is None else t.detach() for n, t in leaves.items()}
+
+    def gradient(x):
+        return torch.func.grad(lambda x: call(cell, {**plain, "x": x}, fresh, lengths)[0].square().sum())(x)
+
+    compiled = torch.compile(gradient, backend="aot_eager")
+    torch.testing.assert_close(compiled(plain["x"]), gradient(plain["x"]), rtol=1e-4, atol=1e-5)
+
+
+def test_the_public_functions_take_fake_tensors(any_core):
+    """What has no values cannot be looked at: neither lengths nor targets."""
+    leaves, fresh, lengths = tensors("lstm")
+    with FakeTensorMode() as mode:
+        fake = {name: None if t is None else mode.from_tensor(t) for name, t in leaves.items()}
+        h, *_ = call("lstm", fake, mode.from_tensor(fresh), mode.from_tensor(lengths))
+        assert h.shape == (5, 3, 7)
+        x, weight = torch.empty(6, 4, requires_grad=True), torch.empty(9, 4, requires_grad=True)
+        loss = linear_cross_entropy(x, weight, None, torch.empty(6, dtype=torch.int64), reduction="mean")
+        assert [g.shape for g in torch.autograd.grad(loss, (x, weight))] == [x.shape, weight.shape]
+
+
+def test_many_gradients_at_once(any_core):
+    """One loss, several factors: scaling in place would need one array for each."""
+    x, weight = torch.randn(6, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    loss = linear_cross_entropy(x, weight, None, torch.randint(9, (6,)))
+    factors = torch.tensor([1.0, 2.0, -3.0])
+    many = torch.autograd.grad(loss, (x, weight), factors, retain_graph=True, is_grads_batched=True)
+    for found, one in zip(many, torch.autograd.grad(loss, (x, weight)), strict=True):
+        torch.testing.assert_close(found, factors[:, None, None] * one)
+    last = linear_cross_entropy(x, weight, None, torch.randint(9, (6,)))
+    assert torch.autograd.grad(last, weight, factors, is_grads_batched=True)[0].shape == (3, 9, 4)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: not on this system")

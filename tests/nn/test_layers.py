@@ -201,6 +201,28 @@ def test_lengths_do_what_packing_does(kind, layers, batch_first, with_state, bid
 
 
 @pytest.mark.usefixtures("_kernels")
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lane_without_steps_in_two_directions(kind, batch_first, with_state):
+    """Its outputs are zeros, its state stays, and what its input holds reaches nobody."""
+    module = getattr(tidegate.nn, kind)(3, 4, bidirectional=True, batch_first=batch_first)
+    x = torch.randn(3, 5, 3) if batch_first else torch.randn(5, 3, 3)
+    (x[1] if batch_first else x[:, 1]).fill_(float("nan"))
+    hx = states(kind, 2, 3, 4) if with_state else None
+    y, last = module(x, hx, lengths=torch.tensor([5, 0, 2]))
+    y = y if batch_first else y.transpose(0, 1)
+    last, hx = (s if kind == "LSTM" else (s,) for s in (last, hx if with_state else last))
+    assert not bool(y[1].any())
+    for after, before in zip(last, hx, strict=True):
+        assert torch.equal(after[:, 1], before[:, 1]) if with_state else not bool(after[:, 1].any())
+    y.sum().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in module.parameters())
+    with pytest.raises(ValueError, match="T = 5 steps"):
+        module(x, lengths=torch.tensor([6, 0, 2]))
+
+
+@pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fresh_lane_starts_from_zeros_in_every_layer(kind, batch_first):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from tidegate.theory.layout import GATES
@@ -34,6 +35,11 @@ class CellWeights(NamedTuple):
     """``(G·H,)``; None means zeros"""
     bias_hh: Tensor | None
     """``(G·H,)``; None means zeros"""
+
+
+def transformed() -> bool:
+    """Whether a transform of `torch.func` or forward-mode differentiation is under way."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def zero_state(cell: str, B: int, H: int, like: Tensor) -> LayerState:

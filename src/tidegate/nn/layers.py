@@ -9,6 +9,8 @@ Only `forward` is another: it runs float32 on the CPU, in one direction and with
 - ``lengths``, ``(B,)`` int64 in 0 … T: lane b has so many steps; from there on its outputs are zeros, its state stays
   and no gradient flows. It does what packing does, without sorting or copying.
 
+Backward needs the outputs of all three, as it does those of `torch.nn.LSTM`: change a copy of them, not themselves.
+
 `torch.compile` breaks its graph at these modules as it does at `torch.nn`'s own, unless
 ``torch._dynamo.config.allow_rnn`` is set.
 """
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from tidegate.nn.sequence import CellWeights, LayerState, native_fits, run_cell
+from tidegate.nn.sequence import CellWeights, LayerState, check_lengths, native_fits, run_cell
 from tidegate.theory.state import HiddenState, LSTMState
 
 Module = nn.RNN | nn.GRU | nn.LSTM
@@ -162,7 +164,16 @@ def _packed(
     assert lengths is not None
     if input.dim() != 3:
         raise ValueError(f"With lengths, two directions or projections need a 3-D input, but it is {input.dim()}-D.")
-    packed = pack_padded_sequence(input, lengths.cpu(), module.batch_first, enforce_sorted=False)
+    lane, time = (0, 1) if module.batch_first else (1, 0)
+    check_lengths(lengths, input.shape[time], input.shape[lane], input)
+    empty = lengths == 0  # packing knows no empty lane: it takes one step, of which nothing is kept
+    masked = empty.view(-1, 1, 1) if module.batch_first else empty.view(1, -1, 1)
+    packed = pack_padded_sequence(
+        input.masked_fill(masked, 0), lengths.clamp(min=1).cpu(), module.batch_first, enforce_sorted=False
+    )
     y, last = parent(packed, hx)
-    steps = input.shape[1 if module.batch_first else 0]
-    return pad_packed_sequence(y, module.batch_first, total_length=steps)[0], last
+    y = pad_packed_sequence(y, module.batch_first, total_length=input.shape[time])[0].masked_fill(masked, 0)
+    after = last if isinstance(last, tuple) else (last,)
+    before = [0] * len(after) if hx is None else hx if isinstance(last, tuple) else [hx]
+    kept = [torch.where(empty.view(1, -1, 1), b, a) for a, b in zip(after, before, strict=True)]
+    return y, tuple(kept) if isinstance(last, tuple) else kept[0]

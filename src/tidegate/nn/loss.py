@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tidegate.nn.loss_operator import cross_entropy_rows, summed_cross_entropy
-from tidegate.nn.sequence import native_fits
+from tidegate.nn.sequence import can_look, native_fits
 
 LOGITS_AT_ONCE = 2**24
 """logits made at once where PyTorch computes them, rows × V: 64 MiB, twice for the softmax"""
@@ -114,7 +114,7 @@ def _check(
 
 def _check_targets(targets: Tensor, V: int, ignore_index: int) -> None:
     """IndexError as by PyTorch's own, before the core reads a row of the matrix that is not there."""
-    if torch.compiler.is_compiling():  # a graph cannot look; the core does
+    if not can_look(targets):
         return
     wrong = (targets != ignore_index) & ((targets < 0) | (targets >= V))
     if bool(wrong.any()):

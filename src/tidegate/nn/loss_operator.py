@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tidegate.nn.composite import transformed
 from tidegate.nn.differentiate import backward_of_backward
 from tidegate.nn.sequence_operator import core, dense, empty
 
@@ -173,7 +174,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
         if ctx.needs_input_grad[4]:
             raise RuntimeError("tidegate::linear_cross_entropy has no gradient of row_weight: detach it.")
         inputs, gradients = ctx.saved_tensors, ctx.gradients
-        if torch.is_grad_enabled() or torch._C._autograd._get_current_graph_task_keep_graph():
+        again = torch.is_grad_enabled() or torch._C._autograd._get_current_graph_task_keep_graph()
+        if again or torch._C._functorch.is_legacy_batchedtensor(d_total):  # one d_total of many, under vmap
             gradients = _backward_autograd(d_total, *inputs, *ctx.settings, *gradients)
         else:
             ctx.gradients = None
@@ -184,6 +186,9 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 def _forward_autograd(*inputs: Any) -> Any:
     """Differentiable where grad mode is on and an input asks for it, else the operator below autograd."""
+    if transformed():  # a traced graph met a transform of torch.func
+        none = inputs[0].new_empty(0)
+        return cross_entropy_rows(*inputs[:-1]).sum(), none, none, none
     if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
         return _LinearCrossEntropy.apply(*inputs)
     with torch._C._AutoDispatchBelowAutograd():

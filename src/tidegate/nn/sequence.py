@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch._subclasses.fake_tensor import FakeTensor
 
 from tidegate import native
 from tidegate.nn import composite, sequence_operator
-from tidegate.nn.composite import GATE_COUNT, CellWeights, LayerState, zero_state
+from tidegate.nn.composite import GATE_COUNT, CellWeights, LayerState, transformed, zero_state
 from tidegate.theory.state import HiddenState, LSTMState
 
 __all__ = ["CellWeights", "LayerState", "kernels", "kernels_line", "native_fits", "run_cell", "zero_state"]
@@ -45,7 +45,7 @@ def run_cell(
         return h, LSTMState(h_T, c_T) if cell == "lstm" else HiddenState(h_T)
     if state is None:
         state = zero_state(cell, x.shape[1], weights.weight_hh.shape[1], x)
-    run = composite.run_steps if x.is_meta or _transformed() else composite.run_segments
+    run = composite.run_steps if x.is_meta or transformed() else composite.run_segments
     return run(cell, x, state, weights, fresh, lengths)
 
 
@@ -59,12 +59,13 @@ def native_fits(*tensors: Tensor | None) -> bool:
             t.dtype is torch.float32 and t.is_cpu and t.layout is torch.strided and t.numel() > 0
         ):
             return False
-    return torch.compiler.is_compiling() or not _transformed()
+    return torch.compiler.is_compiling() or not transformed()
 
 
-def _transformed() -> bool:
-    """Whether a transform of `torch.func` or forward-mode differentiation is under way."""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+def can_look(tensor: Tensor) -> bool:
+    """Whether a check may look at the tensor's values now: not while a graph is traced, or where there are none. The
+    core looks at what it gets in any case."""
+    return not (torch.compiler.is_compiling() or tensor.is_meta or isinstance(tensor, FakeTensor))
 
 
 def kernels() -> str:
@@ -113,9 +114,7 @@ def _check(
     if fresh is not None:
         _check_tensor("fresh", fresh, (T, B), "(T, B)", x, torch.bool)
     if lengths is not None:
-        _check_tensor("lengths", lengths, (B,), "(B,)", x, torch.int64)
-        if not torch.compiler.is_compiling() and not _transformed() and not lengths.is_meta:
-            _check_lengths(lengths, T)
+        check_lengths(lengths, T, B, x)
 
 
 def _check_tensor(
@@ -131,8 +130,12 @@ def _check_tensor(
         raise TypeError(f"{name} is {found.dtype}, but {wanted} is wanted: convert it with .to({wanted}).")
 
 
-def _check_lengths(lengths: Tensor, T: int) -> None:
-    if lengths.numel() and (int(lengths.min()) < 0 or int(lengths.max()) > T):
+def check_lengths(lengths: Tensor, T: int, B: int, x: Tensor) -> None:
+    """ValueError or TypeError where lengths are not ``(B,)`` int64 in 0 … T on x's device."""
+    _check_tensor("lengths", lengths, (B,), "(B,)", x, torch.int64)
+    if not can_look(lengths) or transformed() or not lengths.numel():
+        return
+    if int(lengths.min()) < 0 or int(lengths.max()) > T:
         raise ValueError(
             f"lengths are {int(lengths.min())} … {int(lengths.max())}, but x has T = {T} steps: each must be 0 … {T}."
         )

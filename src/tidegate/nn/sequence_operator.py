@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DynamicOutputShapeException
 
 from tidegate import native
-from tidegate.nn.composite import CellWeights, run_steps, zero_state
+from tidegate.nn.composite import CellWeights, run_steps, transformed, zero_state
 from tidegate.nn.differentiate import backward_of_backward
 from tidegate.theory.state import LSTMState
 
@@ -77,7 +77,8 @@ KEPT_FROM = 1 << 14
 
 def empty(x: Tensor, *shape: int) -> Tensor:
     """Return a tensor of any content, float32 on the CPU. The core keeps a large one's memory when it is freed: the
-    system's zeroing of fresh pages costs a small layer more than its products."""
+    system's zeroing of fresh pages costs a small layer more than its products. PyTorch cannot resize such a tensor's
+    storage."""
     if math.prod(shape) < KEPT_FROM:
         return x.new_empty(shape)
     return torch.from_numpy(core().empty(shape))
@@ -198,12 +199,8 @@ class _SequenceBackward(torch.autograd.Function):
             raise RuntimeError("The identity cells are for tests of the kernels and have no second derivative.")
         cell = _NAMES[ctx.cell]
 
-        def forward(x: Tensor, h_0: Tensor | None, c_0: Tensor | None, *weights: Any) -> tuple[Tensor, ...]:
-            state = zero_state(cell, x.shape[1], weights[1].shape[1], x)
-            state = state if h_0 is None else state._replace(h=h_0)
-            state = state if c_0 is None or not isinstance(state, LSTMState) else state._replace(c=c_0)
-            h, last = run_steps(cell, x, state, CellWeights(*weights), fresh, lengths)
-            return (h, *last)
+        def forward(*inputs: Any) -> tuple[Tensor, ...]:
+            return _composite(cell, *inputs, fresh, lengths)
 
         needs = ctx.needs_input_grad
         second = backward_of_backward(
@@ -213,8 +210,23 @@ class _SequenceBackward(torch.autograd.Function):
         return (None, *second[:7], None, None, None, None, *second[7:], None)
 
 
+def _composite(
+    cell: str, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weight_ih: Tensor, weight_hh: Tensor,
+    bias_ih: Tensor | None, bias_hh: Tensor | None, fresh: Tensor | None, lengths: Tensor | None,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Compute h and the state's parts by PyTorch's operators, which every transform knows."""
+    state = zero_state(cell, x.shape[1], weight_hh.shape[1], x)
+    state = state if h_0 is None else state._replace(h=h_0)
+    state = state if c_0 is None or not isinstance(state, LSTMState) else state._replace(c=c_0)
+    h, last = run_steps(cell, x, state, CellWeights(weight_ih, weight_hh, bias_ih, bias_hh), fresh, lengths)
+    return (h, *last)
+
+
 def _forward_autograd(*inputs: Any) -> Any:
     """Differentiable where grad mode is on and an input asks for it, else the operator below autograd."""
+    if transformed():  # a traced graph met a transform of torch.func
+        h, h_T, *c_T = _composite(_NAMES[inputs[0]], *inputs[1:-1])
+        return h, h_T, c_T[0] if c_T else h.new_empty(0), h.new_empty(0)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs[1:8]):
         return _Sequence.apply(*inputs)
     with torch._C._AutoDispatchBelowAutograd():
