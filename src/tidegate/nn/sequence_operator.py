@@ -200,7 +200,7 @@ class _SequenceBackward(torch.autograd.Function):
         cell = _NAMES[ctx.cell]
 
         def forward(*inputs: Any) -> tuple[Tensor, ...]:
-            return _composite(cell, *inputs, fresh, lengths)
+            return _composite(*(cell, *inputs, fresh, lengths))
 
         needs = ctx.needs_input_grad
         second = backward_of_backward(
