@@ -28,7 +28,10 @@ struct Gru {
       const Block n = F::tanh(fma(r, q, p.pre(3, u, b, part)));               /* (4) */
       const Block h_before = load_block(p.h_before + p.unit(u, b));
       const Block h = fma(splat(1.0f) - z, n, z * h_before);                  /* (5) */
-      if (p.saves) store_block(p.slot(0, u, b), q), store_block(p.slot(1, u, b), r), store_block(p.slot(2, u, b), z), store_block(p.slot(3, u, b), n);
+      if (p.saves) {
+        store_block(p.slot(0, u, b), q), store_block(p.slot(1, u, b), r);
+        store_block(p.slot(2, u, b), z), store_block(p.slot(3, u, b), n);
+      }
       p.put_h(u, b, h, part);
     }
   }
