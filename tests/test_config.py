@@ -20,8 +20,6 @@ OUT_OF_RANGE = [
     (ModelConfig, "layers", 65),
     (ModelConfig, "hidden_size", 0),
     (ModelConfig, "embedding_size", 0),
-    (ModelConfig, "dropout", 1.0),
-    (ModelConfig, "dropout", math.nan),
     (ModelConfig, "cell", "lsmt"),
     (ModelConfig, "block", "dense"),
     (DataConfig, "validation", 1.0),
@@ -40,6 +38,15 @@ OUT_OF_RANGE = [
     (TrainingConfig, "beta1", 1.0),
     (TrainingConfig, "beta2", 1.0),
     (TrainingConfig, "clip", 0.0),
+    (TrainingConfig, "dropout", 1.0),
+    (TrainingConfig, "dropout", math.nan),
+    (TrainingConfig, "input_dropout", -0.1),
+    (TrainingConfig, "output_dropout", 1.0),
+    (TrainingConfig, "embedding_dropout", 1.0),
+    (TrainingConfig, "weight_dropout", 1.0),
+    (TrainingConfig, "ar", -1.0),
+    (TrainingConfig, "tar", math.inf),
+    (TrainingConfig, "ema", 1.0),
     (TrainingConfig, "epochs", 0.0),
     (TrainingConfig, "steps", 0),
     (TrainingConfig, "tokens", 0),
@@ -84,19 +91,14 @@ def test_an_unknown_field_names_the_nearest():
 
 MODEL_CHANGES = [
     ("cell", "gru"), ("layers", 3), ("hidden_size", 10), ("embedding_size", 7), ("block", "plain"), ("tied", True),
-    ("dropout", 0.5),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("field", "value"), MODEL_CHANGES)
 def test_each_field_of_the_model_changes_the_model(field, value):
-    from tidegate.nn.dropout import DropoutMasks
-
     def logits(config):
         torch.manual_seed(0)
-        model = LanguageModel(config, 9)
-        ids = torch.arange(9).reshape(3, 3)
-        return model(ids, masks=DropoutMasks(config.dropout, 0, 0))[0]
+        return LanguageModel(config, 9)(torch.arange(9).reshape(3, 3))[0]
 
     base = ModelConfig(hidden_size=12)
     assert not torch.equal(logits(base), logits(dataclasses.replace(base, **{field: value})))
@@ -109,7 +111,10 @@ def test_each_field_of_the_model_is_tried():
 TRAINING_CHANGES = [
     ("lanes", 3), ("window", 9), ("learning_rate", 1e-2), ("warmup", 3),
     ("schedule", "cosine"), ("final_rate", 0.9), ("weight_decay", 5.0),
-    ("beta1", 0.5), ("beta2", 0.5), ("clip", 1e-3), ("epochs", 0.1), ("steps", 9), ("tokens", 99), ("minutes", 1e-3),
+    ("beta1", 0.5), ("beta2", 0.5), ("clip", 1e-3),
+    ("dropout", 0.3), ("input_dropout", 0.3), ("output_dropout", 0.3), ("embedding_dropout", 0.3),
+    ("weight_dropout", 0.3), ("ar", 2.0), ("tar", 2.0), ("ema", 0.9),
+    ("epochs", 0.1), ("steps", 9), ("tokens", 99), ("minutes", 1e-3),
     ("evaluations", 3), ("patience", 1), ("seed", 5), ("log_every", 2), ("save_seconds", 0.5),
 ]  # fmt: skip
 
@@ -122,7 +127,8 @@ def test_each_field_of_the_training_changes_the_run(prepared, field, value):  # 
         loop = small_loop(prepared, recorder, clock=lambda: next(ticks) / 100, **{"clip": 0.5, **settings})
         loop.run()
         events = [{k: v for k, v in e.items() if k not in ("elapsed", "tokens_a_second")} for e in recorder.events]
-        return events, [c.numbers["step"] for c in recorder.saved]
+        best = {name: weights.tolist() for name, weights in loop.state.best.items()}
+        return events, best, [c.numbers["step"] for c in recorder.saved]
 
     base = {"steps": 112, "evaluations": 1 if field == "save_seconds" else 10}
     changed = {**base, field: value}

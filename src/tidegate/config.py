@@ -12,7 +12,7 @@ from tidegate.errors import TidegateError, nearest
 
 Cell = Literal["rnn", "lstm", "gru", "gru_reset_before"]
 Block = Literal["residual", "plain"]
-TokenizerKind = Literal["bytes", "characters", "words", "bpe"]
+TokenizerKind = Literal["bytes", "characters", "words", "whitespace", "bpe"]
 Schedule = Literal["linear", "cosine"]
 CorpusName = Literal["shakespeare", "tang-poems"]
 
@@ -60,8 +60,6 @@ class ModelConfig:
     """residual: x + dropout(cell(rmsnorm(x))), which trains far better; plain: the classical stack of cells."""
     tied: bool = False
     """Share one matrix between the embedding and the output layer."""
-    dropout: float = 0.0
-    """Share of units dropped after the embedding and after each cell, one mask a window and lane (variational)."""
 
     def __post_init__(self) -> None:
         _one_of(self, "cell", Cell)
@@ -69,7 +67,6 @@ class ModelConfig:
         within(self, "layers", 1, 64)
         within(self, "hidden_size", 1, 16384)
         within(self, "embedding_size", 1, 16384)
-        within(self, "dropout", 0, 0.95)
 
     @property
     def E(self) -> int:
@@ -86,9 +83,10 @@ class DataConfig:
     corpus: CorpusName = "shakespeare"
     """The embedded corpus that is used where no data is given: shakespeare or tang-poems."""
     tokenizer: TokenizerKind = "characters"
-    """What a token is: bytes, characters, words or bpe (byte pairs, which suits large texts)."""
+    """What a token is: bytes, characters, words, whitespace (what stands between spaces, and line ends: the form of the
+    word-level standard sets) or bpe (byte pairs, which suits large texts)."""
     vocabulary: int | None = None
-    """Largest number of tokens for words and bpe; by default 20000 and 4096."""
+    """Largest number of tokens for words, whitespace and bpe; by default 20000, 100000 and 4096."""
     validation: float = 0.1
     """Share of the text, its end, that is kept for validation; 0 for none."""
     validation_data: str | None = None
@@ -125,6 +123,23 @@ class TrainingConfig:
     """AdamW's decay of the mean squared gradient."""
     clip: float = 1.0
     """Largest norm of the whole gradient."""
+    dropout: float = 0.0
+    """Share of units dropped after the embedding and after each cell, one mask a window and lane (variational)."""
+    input_dropout: float | None = None
+    """Share of units dropped before the first cell; by default that of --dropout."""
+    output_dropout: float | None = None
+    """Share of units dropped before the output layer; by default none, in plain blocks that of --dropout."""
+    embedding_dropout: float = 0.0
+    """Share of the vocabulary whose tokens are dropped from a window's inputs."""
+    weight_dropout: float = 0.0
+    """Share of the weights of W_hh dropped in a window (DropConnect, as in AWD-LSTM)."""
+    ar: float = 0.0
+    """Activation regularization: factor on the mean square of the last cell's outputs, after dropout."""
+    tar: float = 0.0
+    """Temporal activation regularization: factor on the mean square of their change from step to step."""
+    ema: float = 0.0
+    """Keep a moving average of the weights, of this decay a step (0.99 or 0.999), which is evaluated and saved in their
+    place; 0: none."""
     epochs: float | None = None
     """Horizon: passes over the training text; 5 where no horizon is given."""
     steps: int | None = None
@@ -159,6 +174,11 @@ class TrainingConfig:
         within(self, "beta1", 0, 0.99999)
         within(self, "beta2", 0, 0.9999999)
         within(self, "clip", 1e-6, 1e9)
+        for share in ("dropout", "input_dropout", "output_dropout", "embedding_dropout", "weight_dropout"):
+            within(self, share, 0, 0.95)
+        within(self, "ar", 0, 1000)
+        within(self, "tar", 0, 1000)
+        within(self, "ema", 0, 0.999999)
         within(self, "epochs", 1e-6, 1e6)
         within(self, "steps", 1, 10**12)
         within(self, "tokens", 1, 10**15)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.runtime.small_models import KINDS, TEXT, random_tensors, tokenizer_of
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.model_folder import ModelFolder, write_config, write_weights
+from tidegate.folder.tensors import write_tensors
 from tidegate.text.tokenizer import train
 
 
@@ -26,13 +28,13 @@ def edit(path, **changes):
     file = path / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     for name, value in changes.items():
-        (config["model"] if name in config["model"] or name == "hiden_size" else config)[name] = value
+        (config["model"] if name in config["model"] or name in ("hiden_size", "dropout") else config)[name] = value
     file.write_text(json.dumps(config), encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_is_read(tmp_path, kind):
-    config = ModelConfig(cell="gru", hidden_size=4, embedding_size=3, tied=True, dropout=0.1)
+    config = ModelConfig(cell="gru", hidden_size=4, embedding_size=3, tied=True)
     path = write_folder(tmp_path / kind, kind, config)
     folder = ModelFolder.read(path)
     assert folder.model == config
@@ -58,14 +60,14 @@ def test_weights_are_written_anew_in_place(path):
 
 def test_config_is_readable_json(path):
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    assert (config["format"], config["format_version"]) == ("tidegate-model", 1)
+    assert (config["format"], config["format_version"]) == ("tidegate-model", 2)
     assert config["model"]["hidden_size"] == 8
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format_version": 2}, "format_version 2, but this Tidegate reads 1: use the version"),
+        ({"format_version": 3}, "format_version 3, but this Tidegate reads 2: use the version"),
         ({"format_version": 0}, "format_version 0"),
         ({"format_version": True}, "format_version True"),
         ({"format_version": "1"}, "format_version '1'"),
@@ -83,7 +85,7 @@ def test_config_is_readable_json(path):
         ({"layers": 3}, "lacks the tensor blocks.2"),
         ({"layers": 1}, "holds the tensor blocks.1"),
         ({"block": "plain"}, "norm.weight"),
-        ({"dropout": 0.5}, "was written for the settings"),
+        ({"dropout": 0.5}, "unknown field 'dropout'"),
         ({"model": 3}, "model is 3, but a dict was wanted"),
         ({"vocabulary_size": 3}, "vocabulary_size 3, but tokenizer.json has"),
         ({"vocabulary_size": None}, "vocabulary_size is null"),
@@ -125,7 +127,9 @@ def test_an_older_version_is_migrated_step_by_step(path, monkeypatch):
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     config["words"] = config.pop("vocabulary_size")
     (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    monkeypatch.setattr(model_folder, "MIGRATIONS", {-1: from_minus_one, 0: lambda config: config})
+    monkeypatch.setattr(
+        model_folder, "MIGRATIONS", {-1: from_minus_one, 0: lambda config: config, 1: lambda config: config}
+    )
     assert ModelFolder.read(path).model.hidden_size == 8
 
 
@@ -174,3 +178,21 @@ def test_a_place_where_no_folder_can_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(TidegateError, match="could not be made"):
         write_config(tmp_path / "file" / "run", ModelConfig(), tokenizer_of())
+
+
+def test_a_folder_of_version_one_is_read(path):
+    """It had dropout among the model's settings, in config.json and in the weights' file."""
+    settings = {**json.loads((path / "config.json").read_text(encoding="utf-8"))["model"], "dropout": 0.25}
+    tokenizer = tokenizer_of()
+
+    @dataclass(frozen=True)
+    class OldConfig(ModelConfig):
+        dropout: float = 0.25
+
+    old = OldConfig(**settings)
+    tensors = random_tensors(old, tokenizer.vocabulary_size)
+    write_tensors(path / "model.safetensors", tensors, old, tokenizer.vocabulary_size, tokenizer.digest)
+    edit(path, format_version=1, dropout=0.25)
+    folder = ModelFolder.read(path)
+    assert folder.model == ModelConfig(hidden_size=8)
+    assert '"dropout":0.25' in folder.metadata["model"].replace(" ", "")

@@ -11,7 +11,7 @@ from tidegate import native
 from tidegate.config import ModelConfig
 from tidegate.folder.tensors import expected_shapes
 from tidegate.models.language_model import LanguageModel, detach
-from tidegate.nn.dropout import DropoutMasks
+from tidegate.nn.dropout import DropoutMasks, Shares
 from tidegate.nn.loss import cross_entropy_sum
 from tidegate.theory.layout import GATES
 
@@ -68,11 +68,45 @@ def test_state_is_an_argument_and_a_result():
 
 
 def test_dropout_acts_where_masks_are_given_alone():
-    model = LanguageModel(ModelConfig(hidden_size=8, dropout=0.5), 11)
+    model = LanguageModel(ModelConfig(hidden_size=8), 11)
     ids = torch.randint(0, 11, (6, 2))
-    plain, dropped = model(ids)[0], model(ids, masks=DropoutMasks(0.5, 0, 1))[0]
+    plain, dropped = model(ids)[0], model(ids, masks=DropoutMasks(Shares(hidden=0.5), 0, 1))[0]
     assert torch.equal(plain, model(ids)[0])
     assert not torch.allclose(plain, dropped)
+
+
+@pytest.mark.parametrize("cell", GATES)
+def test_weight_dropout_is_a_model_with_fewer_weights(cell):
+    """The masked W_hh, grown, put into the model by hand gives the same; and the mask falls on W_hh alone."""
+    config = ModelConfig(hidden_size=8, cell=cell)
+    model, by_hand = LanguageModel(config, 11), LanguageModel(config, 11)
+    by_hand.load_tensors(model.tensors())
+    masks, ids = DropoutMasks(Shares(weight=0.5), 2, 3), torch.randint(0, 11, (6, 2))
+    with torch.no_grad():
+        for layer, block in enumerate(by_hand.blocks):
+            block.cell.weight_hh_l0.copy_(masks.weights(block.cell.weight_hh_l0, layer))
+    torch.testing.assert_close(model(ids, masks=masks)[0], by_hand(ids)[0])
+    assert not torch.allclose(model(ids)[0], by_hand(ids)[0])
+
+
+@pytest.mark.parametrize("block", ["residual", "plain"])
+@pytest.mark.parametrize("name", ["hidden", "input", "output", "embedding", "weight"])
+def test_each_share_drops_something_of_its_own(block, name):
+    config = ModelConfig(hidden_size=8, layers=2, block=block)
+    model, ids = LanguageModel(config, 11), torch.randint(0, 11, (6, 2))
+    shares = dict.fromkeys(("hidden", "input", "output", "embedding", "weight"), 0.3)
+    every = model(ids, masks=DropoutMasks(Shares(**shares), 0, 1))[0]
+    but_one = model(ids, masks=DropoutMasks(Shares(**{**shares, name: 0.0}), 0, 1))[0]
+    assert not torch.allclose(every, but_one)
+
+
+def test_what_the_output_layer_reads_loses_the_share_of_the_output():
+    for block in ("residual", "plain"):
+        model, ids = LanguageModel(ModelConfig(hidden_size=400, block=block), 11), torch.zeros(2, 1, dtype=torch.int64)
+        model.output = torch.nn.Identity()
+        dropped = model(ids, masks=DropoutMasks(Shares(output=0.25), 0, 1))[0] == 0
+        # 400 units, each with probability 1/4: six standard deviations are 52
+        assert abs(int(dropped[0].sum()) - 100) < 52, block
 
 
 def test_a_tied_output_is_the_embedding():
@@ -90,7 +124,7 @@ def test_the_loss_is_that_of_the_logits(config, kernels, monkeypatch):
         pytest.skip("the native core is not here")
     model = LanguageModel(config, 11)
     ids, weight = torch.randint(0, 11, (6, 3)), torch.rand(6, 3)
-    fresh, masks = ids == 0, DropoutMasks(0.3, 1, 2)
+    fresh, masks = ids == 0, DropoutMasks(Shares(hidden=0.3, output=0.2, weight=0.2), 1, 2)
     logits, state = model(ids, None, fresh, masks)
     expected = cross_entropy_sum(logits, ids.roll(-1, 0), weight)
     loss, after = model.loss(ids, ids.roll(-1, 0), weight, None, fresh, masks)

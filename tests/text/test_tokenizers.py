@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tidegate.errors import TidegateError
 from tidegate.text.normalize import normalize
 from tidegate.text.tokenizer import KINDS, Tokenizer, from_json, train
-from tidegate.text.tokenizers.words import cut_words
+from tidegate.text.tokenizers.words import WhitespaceTokenizer, WordsTokenizer
 
 TEXT = "To be, or not to be: that is the question.\n床前明月光，疑是地上霜。\ncafé 2025 😀 __init__\n" * 3
 TOKENIZERS = {kind: train(kind, [TEXT], 300 if kind == "bpe" else None) for kind in KINDS}
@@ -67,7 +67,7 @@ def test_training_is_deterministic_and_the_digest_follows_the_text(kind: str) ->
 
 
 def test_digests_tell_kinds_and_orders_apart() -> None:
-    assert len({tokenizer.digest for tokenizer in TOKENIZERS.values()}) == 4
+    assert len({tokenizer.digest for tokenizer in TOKENIZERS.values()}) == len(KINDS)
     json_of = TOKENIZERS["words"].to_json()
     turned = from_json({**json_of, "words": json_of["words"][::-1]})
     assert turned.vocabulary_size == TOKENIZERS["words"].vocabulary_size
@@ -96,10 +96,18 @@ def test_characters_are_sorted_and_the_rest_is_unknown() -> None:
 
 def test_words_are_runs_han_characters_and_single_marks() -> None:
     text = "Hello  world, 2nd don't\n\n床前 moon明_x"
-    assert cut_words(text) == [
+    assert WordsTokenizer.cut(text) == [
         "Hello", " ", " world", ",", " 2nd", " don", "'", "t", "\n", "\n", "床", "前", " moon", "明", "_", "x",
     ]  # fmt: skip
-    assert [len(word) for word in cut_words("a" * 150)] == [64, 64, 22]
+    assert [len(word) for word in WordsTokenizer.cut("a" * 150)] == [64, 64, 22]
+
+
+def test_whitespace_counts_as_the_literature_does():
+    """`line.split() + ["<eos>"]`, for a line in the form of the standard sets: a space before each word and the end."""
+    lines = [" no it was n't black monday ", " = Robert <unk> = ", " ", " the $ N-million @-@ starring café 潮水 "]
+    cut = WhitespaceTokenizer.cut("".join(line + "\n" for line in lines))
+    assert [word.strip(" ") for word in cut] == [w for line in lines for w in [*line.split(), "\n"]]
+    assert WhitespaceTokenizer.cut("a  b\t c\n\nd") == ["a", " ", " b", "\t", " c", "\n", "\n", "d"]
 
 
 def test_words_keep_the_most_frequent() -> None:
@@ -206,7 +214,7 @@ def test_anything_unexpected_in_the_json_is_refused(data: Any, said: str) -> Non
 @kinds
 @settings(max_examples=40, deadline=None)
 def test_the_json_of_a_stranger_gives_a_tokenizer_or_an_error(kind: str, data: Any) -> None:
-    fields = {"characters": "characters", "words": "words", "bpe": "merges", "bytes": "x"}
+    fields = {"characters": "characters", "words": "words", "whitespace": "words", "bpe": "merges", "bytes": "x"}
     try:
         tokenizer: Tokenizer = from_json(changed(kind, **{fields[kind]: data}))
     except TidegateError:

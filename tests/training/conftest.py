@@ -70,10 +70,10 @@ def small_loop(
     **settings: Any,
 ) -> Loop:
     """A run of a model small enough for a test, telling the recorder."""
-    settings = {"lanes": 4, "window": 8, "log_every": 1, "warmup": 5, "save_seconds": 1e9, **settings}
+    settings = {"lanes": 4, "window": 8, "log_every": 1, "warmup": 5, "save_seconds": 1e9, "dropout": 0.1, **settings}
     config = TrainingConfig(**settings)
     torch.manual_seed(config.seed)
-    model = LanguageModel(ModelConfig(cell=cell, hidden_size=12, dropout=0.1), prepared.tokenizer.vocabulary_size)
+    model = LanguageModel(ModelConfig(cell=cell, hidden_size=12), prepared.tokenizer.vocabulary_size)
     feed = Feed(prepared.train, prepared.tokenizer.document_id, config.lanes, config.window, config.seed)
     horizon = Horizon.of(config, feed.windows, feed.lanes * feed.window)
     state = new_state(model, config, feed.lanes)

@@ -104,7 +104,7 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(prepared, monke
     """At step 130 once: back to step 100, at half the rate, said so, and no trace in the weights."""
     broken = iter([130])
     next_broken = next(broken)
-    right = LanguageModel.loss
+    right = LanguageModel.loss_and_features
 
     def sometimes(model, *inputs):
         nonlocal next_broken
@@ -114,7 +114,7 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(prepared, monke
             return nats * value, state
         return nats, state
 
-    monkeypatch.setattr(LanguageModel, "loss", sometimes)
+    monkeypatch.setattr(LanguageModel, "loss_and_features", sometimes)
     recorder = Recorder()
     loop = small_loop(prepared, recorder, steps=140, evaluations=1)
     assert loop.run()
@@ -128,40 +128,55 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(prepared, monke
 
 
 def test_a_run_that_never_recovers_ends_with_a_sentence(prepared, monkeypatch):
-    right = LanguageModel.loss
+    right = LanguageModel.loss_and_features
 
     def never(model, *inputs):
         nats, state = right(model, *inputs)
         return nats * math.nan, state
 
-    monkeypatch.setattr(LanguageModel, "loss", never)
+    monkeypatch.setattr(LanguageModel, "loss_and_features", never)
     with pytest.raises(TidegateError, match=rf"not finite {MAX_ROLLBACKS + 1} times.*--learning-rate"):
         small_loop(prepared, Recorder(), steps=10).run()
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+REGULARIZED = {"input_dropout": 0.2, "output_dropout": 0.1, "embedding_dropout": 0.1, "weight_dropout": 0.3} | {
+    "ar": 2.0, "tar": 1.0, "ema": 0.9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cell", "settings"), [("lstm", {}), ("gru_reset_before", {}), ("lstm", REGULARIZED)], ids=["lstm", "gru", "all"]
+)
 @pytest.mark.parametrize("stop_at", [1, 37, 100, 113])
-def test_resumed_is_never_stopped(prepared, tmp_path, cell, stop_at):
+def test_resumed_is_never_stopped(prepared, tmp_path, cell, settings, stop_at):
     """Every later loss and the last weights are equal to the last bit, through the file on disk."""
     whole_events, whole = Recorder(validation=[2.0]), None
-    whole = small_loop(prepared, whole_events, cell=cell, steps=150, patience=0)
+    whole = small_loop(prepared, whole_events, cell=cell, steps=150, patience=0, **settings)
     whole.run()
 
     first = Recorder(validation=[2.0])
     stopped = small_loop(
-        prepared, first, cell=cell, steps=150, patience=0, interrupted=lambda: stopped.state.progress.step == stop_at
+        prepared,
+        first,
+        cell=cell,
+        steps=150,
+        patience=0,
+        interrupted=lambda: stopped.state.progress.step == stop_at,
+        **settings,
     )
     assert not stopped.run()
     checkpoint.save(tmp_path / "c.safetensors", first.saved[-1])
 
     second = Recorder(validation=[2.0])
-    resumed = small_loop(prepared, second, cell=cell, steps=150, patience=0)
+    resumed = small_loop(prepared, second, cell=cell, steps=150, patience=0, **settings)
     restore(resumed.state, checkpoint.load(tmp_path / "c.safetensors", resumed.state))
     assert resumed.run()
 
     assert losses(first) | losses(second) == losses(whole_events)
     assert min(losses(second)) == stop_at + 1
     assert all(torch.equal(w, weights(resumed)[n]) for n, w in weights(whole).items())
+    assert all(torch.equal(w, resumed.state.average[n]) for n, w in whole.state.average.items())
+    assert bool(whole.state.average) == ("ema" in settings)
     assert resumed.state.progress == whole.state.progress
 
 

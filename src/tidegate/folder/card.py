@@ -77,7 +77,6 @@ def _model_rows(card: Card) -> list[tuple[str, str]]:
         ("embedding size, E", str(m.E)),
         ("block", m.block),
         ("output layer", "shared with the embedding" if m.tied else "free"),
-        ("dropout", f"{m.dropout:g}"),
         ("parameters", f"{card.parameters:,}"),
     ]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tidegate.config import ModelConfig, from_dict
 from tidegate.errors import TidegateError, nearest
 from tidegate.folder.atomic import write_atomically
-from tidegate.folder.tensors import FORMAT, FORMAT_VERSION, RESTORE, Tensors, read_tensors, write_tensors
+from tidegate.folder.tensors import FORMAT, RESTORE, Tensors, read_tensors, write_tensors
 from tidegate.text.tokenizer import Tokenizer, from_json
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
@@ -25,8 +25,18 @@ CONFIG_LIMIT = 1 << 20
 TOKENIZER_LIMIT = 64 << 20
 CONFIG_FIELDS = ("format", "format_version", "model", "vocabulary_size", "tokenizer_digest", "documents")
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""For each older version of config.json, what turns it into the next one; none so far."""
+CONFIG_VERSION = 2
+
+
+def _without_dropout(model: Any) -> Any:
+    """Leave out what version 1 counted among the model's settings, though it is one of the training."""
+    return {name: value for name, value in model.items() if name != "dropout"} if isinstance(model, dict) else model
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda config: {**config, "model": _without_dropout(config.get("model"))},
+}
+"""For each older version of config.json, what turns it into the next one."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer, doc
         raise TidegateError(f"The folder {path} could not be made ({error.strerror}): choose another place.") from error
     content = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": CONFIG_VERSION,
         "model": asdict(model),
         "vocabulary_size": tokenizer.vocabulary_size,
         "tokenizer_digest": tokenizer.digest,
@@ -124,10 +134,10 @@ def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
 
 def _migrated(file: Path, config: dict[str, Any]) -> dict[str, Any]:
     found = version = config.get("format_version")
-    while type(version) is not int or version != FORMAT_VERSION:  # True == 1, but is no version
+    while type(version) is not int or version != CONFIG_VERSION:  # True == 1, but is no version
         if type(version) is not int or version not in MIGRATIONS:
             raise TidegateError(
-                f"{file} has the format_version {found!r}, but this Tidegate reads {FORMAT_VERSION}: "
+                f"{file} has the format_version {found!r}, but this Tidegate reads {CONFIG_VERSION}: "
                 "use the version of Tidegate that wrote it, or a newer one."
             )
         config, version = MIGRATIONS[version](config), version + 1
@@ -187,7 +197,7 @@ def _check_fits(file: Path, digest: str, tokenizer: Tokenizer) -> None:
 def _check_settings(file: Path, recorded: str, model: ModelConfig) -> None:
     """Two models can have the same shapes and still compute otherwise, as gru and gru_reset_before do."""
     try:
-        trained = _model_config(json.loads(recorded), str(file))
+        trained = _model_config(_without_dropout(json.loads(recorded)), str(file))
     except (ValueError, AttributeError, RecursionError):
         trained = None
     if trained != model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,13 +11,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tidegate.config import ModelConfig
-from tidegate.nn.dropout import DropoutMasks
+from tidegate.nn.dropout import DropoutMasks, Shares
 from tidegate.nn.loss import linear_cross_entropy
 from tidegate.nn.recurrent import Recurrent
 from tidegate.nn.sequence import LayerState
 from tidegate.theory.normalization import EPS
 
 State = tuple[LayerState, ...]
+
+
+class Features(NamedTuple):
+    """What the layers below the output layer compute."""
+
+    x: Tensor
+    """what the output layer reads, ``(T, B, H)``, or E for H where it is tied"""
+    state: State
+    """after the last step"""
+    last: Tensor
+    """output of the last cell, ``(T, B, H)``"""
+    last_dropped: Tensor
+    """the same after dropout"""
 
 
 class RMSNorm(nn.Module):
@@ -40,13 +54,20 @@ class Block(nn.Module):
         self.cell = Recurrent(config.cell, config.hidden_size, config.hidden_size)
 
     def forward(
-        self, x: Tensor, state: LayerState | None, fresh: Tensor | None, masks: DropoutMasks | None, site: int
-    ) -> tuple[Tensor, LayerState]:
-        """Map x ``(T, B, H)`` to the same shape, and the layer's state to its next."""
-        y, state = self.cell(x if self.norm is None else self.norm(x), state, fresh)
-        if masks is not None:
-            y = masks.apply(y, site)
-        return (y if self.norm is None else x + y), state
+        self,
+        x: Tensor,
+        state: LayerState | None,
+        fresh: Tensor | None,
+        masks: DropoutMasks | None,
+        layer: int,
+        share: float,
+    ) -> tuple[Tensor, LayerState, Tensor, Tensor]:
+        """Map x ``(T, B, H)`` to the same shape, and the layer's state to its next; `share` of the cell's units are
+        dropped under masks. Returns the cell's output, before and after dropout, as well."""
+        weight_hh = None if masks is None else masks.weights(self.cell.weight_hh_l0, layer)
+        y, state = self.cell(x if self.norm is None else self.norm(x), state, fresh, weight_hh)
+        dropped = y if masks is None else masks.units(y, share, layer + 1)
+        return (dropped if self.norm is None else x + dropped), state, y, dropped
 
 
 class LanguageModel(nn.Module):
@@ -95,8 +116,8 @@ class LanguageModel(nn.Module):
         inputs: ``(T, B)`` int64; state: one a layer, None means zeros; fresh: ``(T, B)`` bool, see `run_cell`;
         masks: dropout while training, None for none. Returns logits ``(T, B, V)`` and the state after the last step.
         """
-        x, after = self._features(inputs, state, fresh, masks)
-        return self.output(x), after
+        features = self._features(inputs, state, fresh, masks)
+        return self.output(features.x), features.state
 
     def loss(
         self,
@@ -112,27 +133,47 @@ class LanguageModel(nn.Module):
         targets: ``(T, B)`` int64; weight: ``(T, B)``, the factor on each token's loss, None means ones; the others as
         in `forward`. Returns a scalar, in nats, and the state after the last step.
         """
-        x, after = self._features(inputs, state, fresh, masks)
-        return linear_cross_entropy(x, self.output.weight, self.output.bias, targets, weight), after
+        nats, features = self.loss_and_features(inputs, targets, weight, state, fresh, masks)
+        return nats, features.state
+
+    def loss_and_features(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        weight: Tensor | None = None,
+        state: State | None = None,
+        fresh: Tensor | None = None,
+        masks: DropoutMasks | None = None,
+    ) -> tuple[Tensor, Features]:
+        """Compute what `loss` does, and return what penalties of the activations need as well."""
+        features = self._features(inputs, state, fresh, masks)
+        return linear_cross_entropy(features.x, self.output.weight, self.output.bias, targets, weight), features
 
     def _features(
         self, inputs: Tensor, state: State | None, fresh: Tensor | None, masks: DropoutMasks | None
-    ) -> tuple[Tensor, State]:
-        """Return what the output layer reads, ``(T, B, H)``, or E for H where it is tied, and the state after."""
+    ) -> Features:
+        shares = Shares() if masks is None else masks.shares
         x = self.embedding(inputs)
+        if masks is not None:
+            x = masks.words(x, inputs, self.embedding.num_embeddings)
         if self.embedding_projection is not None:
             x = self.embedding_projection(x)
         if masks is not None:
-            x = masks.apply(x, 0)
-        after = []
+            x = masks.units(x, shares.input, 0)
+        after, last, dropped = [], x, x
         for i, block in enumerate(self.blocks):
-            x, layer_state = block(x, None if state is None else state[i], fresh, masks, i + 1)
+            # in the plain form the output layer reads the last cell itself, and the mask before it is the only one
+            ends = self.final_norm is None and i + 1 == len(self.blocks)
+            share = shares.output if ends else shares.hidden
+            x, layer_state, last, dropped = block(x, None if state is None else state[i], fresh, masks, i, share)
             after.append(layer_state)
         if self.final_norm is not None:
             x = self.final_norm(x)
+            if masks is not None:
+                x = masks.units(x, shares.output, len(self.blocks) + 1)
         if self.output_projection is not None:
             x = self.output_projection(x)
-        return x, tuple(after)
+        return Features(x, tuple(after), last, dropped)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the weights by the model folder's names; a tied matrix once."""

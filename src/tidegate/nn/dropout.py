@@ -1,4 +1,8 @@
-"""Variational dropout (Gal & Ghahramani 2016, arXiv 1512.05287): one mask for all steps of a window."""
+"""The dropouts of AWD-LSTM (Merity et al. 2017, arXiv 1708.02182), each with one mask for all steps of a window.
+
+Locked dropout of units is Gal & Ghahramani's (2016, arXiv 1512.05287), as is that of whole words; weight dropout is
+DropConnect (Wan et al. 2013) on W_hh.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,77 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tidegate.config import TrainingConfig
+
+_EMBEDDING, _WEIGHT = 1, 2
+"""kinds of masks that are not drawn a lane"""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What share is dropped, in [0, 1), of what."""
+
+    hidden: float = 0.0
+    """units of each cell's output"""
+    input: float = 0.0
+    """units of what the first cell reads"""
+    output: float = 0.0
+    """units of what the output layer reads"""
+    embedding: float = 0.0
+    """words of the vocabulary, as inputs"""
+    weight: float = 0.0
+    """weights of W_hh"""
+
+    @classmethod
+    def of(cls, config: TrainingConfig, block: str) -> Shares:
+        """Return what the settings say: what is not set for input and output is the ordinary dropout, which in the
+        residual form does not fall before the output layer, where every block's path would lose the same units."""
+        last = config.dropout if block == "plain" else 0.0
+        return cls(
+            hidden=config.dropout,
+            input=config.dropout if config.input_dropout is None else config.input_dropout,
+            output=last if config.output_dropout is None else config.output_dropout,
+            embedding=config.embedding_dropout,
+            weight=config.weight_dropout,
+        )
+
 
 @dataclass(frozen=True)
 class DropoutMasks:
     """Draws a window's masks from (seed, step, site) for all lanes of the run, so they do not depend on what ran before
     nor on how lanes are shared out among processes: a resumed run draws the masks of the run that never stopped."""
 
-    share: float
-    """Share of units that are dropped, in [0, 1)."""
+    shares: Shares
     seed: int
     step: int
 
-    def apply(self, x: Tensor, site: int) -> Tensor:
-        """Drop units of x ``(T, B, H)`` by the mask of a site (0: the embedding, i + 1: block i); the rest grows."""
-        if self.share == 0:
+    def units(self, x: Tensor, share: float, site: int) -> Tensor:
+        """Drop units of x ``(T, B, H)`` by the mask of a site (0: the input, i + 1: block i, L + 1: the output); the
+        rest grows."""
+        if share == 0:
             return x
-        generator = torch.Generator().manual_seed(mix(self.seed, self.step, site))
-        kept = torch.rand(x.shape[1:], generator=generator) >= self.share
-        return x * (kept.to(x) / (1 - self.share))
+        kept = self._kept(x.shape[1:], share, mix(self.seed, self.step, site))
+        return x * (kept.to(x) / (1 - share))
+
+    def words(self, x: Tensor, inputs: Tensor, vocabulary: int) -> Tensor:
+        """Drop the vectors x ``(T, B, E)`` of some words of the vocabulary, wherever inputs ``(T, B)`` have them."""
+        share = self.shares.embedding
+        if share == 0:
+            return x
+        kept = self._kept((vocabulary,), share, mix(self.seed, self.step, 0, _EMBEDDING))
+        return x * (kept.to(x) / (1 - share))[inputs].unsqueeze(-1)
+
+    def weights(self, weight: Tensor, layer: int) -> Tensor:
+        """Drop single weights of a layer's W_hh for the whole window."""
+        share = self.shares.weight
+        if share == 0:
+            return weight
+        kept = self._kept(weight.shape, share, mix(self.seed, self.step, layer, _WEIGHT))
+        return weight * (kept.to(weight) / (1 - share))
+
+    @staticmethod
+    def _kept(shape: tuple[int, ...], share: float, seed: int) -> Tensor:
+        return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) >= share
 
 
 def mix(*numbers: int) -> int:

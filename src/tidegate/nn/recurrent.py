@@ -44,8 +44,16 @@ class Recurrent(nn.Module):
                 self.bias_ih_l0[f * H : (f + 1) * H] = 1.0
 
     def forward(
-        self, x: Tensor, state: LayerState | None = None, fresh: Tensor | None = None
+        self,
+        x: Tensor,
+        state: LayerState | None = None,
+        fresh: Tensor | None = None,
+        weight_hh: Tensor | None = None,
     ) -> tuple[Tensor, LayerState]:
-        """Map x ``(T, B, I)`` to h ``(T, B, H)`` and the last state; see `run_cell`."""
-        weights = CellWeights(self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
+        """Map x ``(T, B, I)`` to h ``(T, B, H)`` and the last state; see `run_cell`.
+
+        weight_hh: what takes the place of W_hh this time, as under weight dropout; None means itself.
+        """
+        recurrent = self.weight_hh_l0 if weight_hh is None else weight_hh
+        weights = CellWeights(self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0)
         return run_cell(self.cell, x, state, weights, fresh)

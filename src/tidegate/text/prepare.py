@@ -29,8 +29,9 @@ Progress = Callable[[str, int, int], None]
 """Called as (what is done, bytes on disk done, bytes on disk in all)."""
 
 SAMPLE_BYTES = 2**24
-"""Words and BPE are learnt from at most 16 MiB of text, taken evenly from all of it. More would not change what is
-frequent, and of Chinese, where a word for BPE is a whole clause, 16 MiB take about a minute."""
+"""Words and byte pairs are learnt from at most 16 MiB of text, taken evenly from all of it. More would not change what
+is frequent, and of Chinese, where a word for BPE is a whole clause, 16 MiB take about a minute."""
+COUNTED_KINDS = ("words", "whitespace", "bpe")
 _TOKENIZER_BYTES = 2**28
 
 
@@ -187,7 +188,9 @@ def _learnt(text: _SplitText, kind: str, vocabulary: int | None, cache: Path) ->
     except (OSError, ValueError, RecursionError, TidegateError):
         pass  # not there, or damaged: learnt anew
     texts = (piece.text for trained, piece in text.pieces("Learning the tokenizer") if trained)
-    tokenizer = train(kind, sample(texts, text.boundary) if kind in ("words", "bpe") else texts, vocabulary)
+    tokenizer = train(
+        kind, sample(texts, text.boundary) if kind in ("words", "whitespace", "bpe") else texts, vocabulary
+    )
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as file:
         file.write(json.dumps(tokenizer.to_json(), ensure_ascii=False).encode("utf-8"))

@@ -11,20 +11,21 @@ from tidegate.text.tokenizers.base import FORMAT, FORMAT_VERSION, Tokenizer
 from tidegate.text.tokenizers.bpe import BPETokenizer
 from tidegate.text.tokenizers.bytes import BytesTokenizer
 from tidegate.text.tokenizers.characters import CharactersTokenizer
-from tidegate.text.tokenizers.words import WordsTokenizer
+from tidegate.text.tokenizers.words import WhitespaceTokenizer, WordsTokenizer
 
 __all__ = ["KINDS", "Tokenizer", "from_json", "train"]
 
 KINDS: dict[str, type[Tokenizer]] = {
-    kind.kind: kind for kind in (BytesTokenizer, CharactersTokenizer, WordsTokenizer, BPETokenizer)
+    kind.kind: kind for kind in (BytesTokenizer, CharactersTokenizer, WordsTokenizer, WhitespaceTokenizer, BPETokenizer)
 }
 
 
 def train(kind: str, pieces: Iterable[str], vocabulary: int | None = None) -> Tokenizer:
     """Learn a tokenizer from normalised text.
 
-    kind: bytes, characters, words or bpe. vocabulary: the largest V for words and bpe, special tokens counted; None is
-    20000 and 4096. Words and bpe hold a count of all distinct words of `pieces`, so give them a bounded sample.
+    kind: bytes, characters, words, whitespace or bpe. vocabulary: the largest V for the last three, special tokens
+    counted; None is 20000, 100000 and 4096. They hold a count of all distinct words of `pieces`, so give them a bounded
+    sample.
     """
     return _kind(kind).train(pieces, vocabulary)
 

@@ -14,7 +14,7 @@ from tidegate.training.batches import Feed
 from tidegate.training.events import Events
 from tidegate.training.optimize import Step, train_step
 from tidegate.training.schedule import Horizon, learning_rate
-from tidegate.training.state import Capture, TrainState, capture, restore
+from tidegate.training.state import Capture, TrainState, averaged, capture, restore
 
 GOOD_STATE_STEPS = 100
 """Steps between two states kept in memory to go back to; every checkpoint is one as well."""
@@ -107,12 +107,14 @@ class Loop:
     def _evaluate(self, done: float) -> None:
         p = self.state.progress
         p.evaluations = math.floor(done * self.config.evaluations + 1e-9)
-        found = self.outside.evaluate(self.state)
+        with averaged(self.state):
+            found = self.outside.evaluate(self.state)
+            weights = {n: w.detach().clone() for n, w in self.state.model.named_parameters()}
         loss = found.get("validation")
         is_best = loss is None or (math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss))
         if is_best:
             p.best_loss, p.best_step, p.since_best = loss, p.step, 0
-            self.state.best = {n: w.detach().clone() for n, w in self.state.model.named_parameters()}
+            self.state.best = weights
         else:
             p.since_best += 1
         self.events.tell(

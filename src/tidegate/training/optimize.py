@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from tidegate.config import TrainingConfig
-from tidegate.models.language_model import detach
-from tidegate.nn.dropout import DropoutMasks
+from tidegate.models.language_model import Features, detach
+from tidegate.nn.dropout import DropoutMasks, Shares
 from tidegate.training.batches import Batch
 from tidegate.training.state import TrainState
 
@@ -31,20 +33,54 @@ class Step(NamedTuple):
 def train_step(state: TrainState, batch: Batch, config: TrainingConfig, rate: float) -> Step:
     """Take one step against the gradient of a window and carry the state on; a step that is not finite changes nothing
     but the gradients."""
-    masks = DropoutMasks(state.model.config.dropout, config.seed, state.progress.step)
-    nats, after = state.model.loss(batch.inputs, batch.targets, batch.weight, state.carried, batch.fresh, masks)
+    masks = DropoutMasks(Shares.of(config, state.model.config.block), config.seed, state.progress.step)
+    nats, features = state.model.loss_and_features(
+        batch.inputs, batch.targets, batch.weight, state.carried, batch.fresh, masks
+    )
     loss = nats / batch.weight.sum()
     state.optimizer.zero_grad()
-    loss.backward()
+    (loss + activity_penalty(features, batch.fresh, config.ar, config.tar)).backward()
     norm = clip_grad_norm_(state.model.parameters(), config.clip)
     step = Step(loss.item(), norm.item())
     if step.finite:
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         state.optimizer.step()
-        state.carried = detach(after)
+        state.carried = detach(features.state)
         advance(state, batch)
+        average_weights(state, config.ema)
     return step
+
+
+def activity_penalty(features: Features, fresh: Tensor, ar: float, tar: float) -> Tensor | float:
+    """Return AR and TAR (Merity et al. 2017, arXiv 1708.01009), from the last cell's outputs h ``(T, B, H)``:
+    ``ar · mean(dropout(h)²) + tar · mean((h_t - h_{t-1})²)``, the latter over steps that go on within a document.
+
+    fresh: ``(T, B)`` bool, where a document starts.
+    """
+    penalty: Tensor | float = 0.0
+    if ar:
+        penalty = ar * features.last_dropped.square().mean()
+    if tar and len(fresh) > 1:
+        goes_on = ~fresh[1:].unsqueeze(-1)
+        change = (features.last[1:] - features.last[:-1]) * goes_on
+        penalty = penalty + tar * change.square().sum() / (goes_on.sum().clamp(min=1) * change.shape[-1])
+    return penalty
+
+
+@torch.no_grad()
+def average_weights(state: TrainState, decay: float) -> None:
+    """Take the weights after a step into their moving average, whose decay grows to its full value from few steps on,
+    as ``min(decay, (1 + n) / (10 + n))`` at step n: the start values are soon forgotten."""
+    if not decay:
+        return
+    n = state.progress.step
+    kept = min(decay, (1 + n) / (10 + n))
+    for name, weight in state.model.named_parameters():
+        if name in state.average:
+            state.average[name].lerp_(weight, 1 - kept)
+        else:
+            state.average[name] = weight.detach().clone()
 
 
 def advance(state: TrainState, batch: Batch) -> None:

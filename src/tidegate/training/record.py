@@ -20,7 +20,7 @@ from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.nn.sequence import kernels
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_BYTES = 1 << 20
 
 
@@ -93,8 +93,13 @@ def read_record(path: Path) -> RunRecord:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != "tidegate-run" or content.pop("format_version") != FORMAT_VERSION:
-            raise ValueError(f"not a run record of version {FORMAT_VERSION}")
+        if content.pop("format") != "tidegate-run":
+            raise ValueError("its format is not tidegate-run")
+        version = content.pop("format_version")
+        if version not in (1, FORMAT_VERSION):
+            raise ValueError(f"it is of version {version!r}, this Tidegate reads {FORMAT_VERSION}")
+        if version == 1:  # which counted dropout among the model's settings
+            content["training"]["dropout"] = content["model"].pop("dropout")
         return RunRecord(
             data=from_dict(DataConfig, _tuples(content.pop("data")), str(path)),
             model=from_dict(ModelConfig, content.pop("model"), str(path)),

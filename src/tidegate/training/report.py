@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tidegate.config import TrainingConfig
 from tidegate.folder.card import Card
 from tidegate.text.prepare import Prepared
 from tidegate.training.measure import LossSum
@@ -38,6 +39,7 @@ def card_of(
                 "optimizer",
                 f"AdamW, rate {training.learning_rate:g}, decay {training.weight_decay:g}, clip {training.clip:g}",
             ),
+            ("regularization", _regularization(training)),
             ("seed", str(training.seed)),
         ],
         results=[
@@ -49,6 +51,16 @@ def card_of(
         command=record.command,
         versions=list(record.surroundings.items()),
     )
+
+
+def _regularization(training: TrainingConfig) -> str:
+    """Return dropouts, penalties and averaging as they were set; ``none`` where nothing was."""
+    names = (
+        *("dropout", "input_dropout", "output_dropout", "embedding_dropout", "weight_dropout"),
+        *("ar", "tar", "ema"),
+    )
+    given = [(name.replace("_", " "), getattr(training, name)) for name in names]
+    return ", ".join(f"{name} {value:g}" for name, value in given if value) or "none"
 
 
 def _validation(record: RunRecord, prepared: Prepared) -> str:

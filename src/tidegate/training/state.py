@@ -5,6 +5,8 @@ One mechanism serves the checkpoint on disk, the return to the last good state a
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -62,6 +64,8 @@ class TrainState:
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] = field(default_factory=dict)
     """copies of the weights at the lowest validation loss; empty before the first evaluation"""
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """moving average of the weights; empty where none is kept"""
 
 
 class Capture(NamedTuple):
@@ -87,10 +91,31 @@ def new_state(model: LanguageModel, config: TrainingConfig, lanes: int) -> Train
     return TrainState(model, optimizer, carried)
 
 
+@contextlib.contextmanager
+def averaged(state: TrainState) -> Iterator[None]:
+    """Have the model hold the moving average of its weights, where one is kept, until the body ends."""
+    if not state.average:
+        yield
+        return
+    weights = {name: p.detach().clone() for name, p in state.model.named_parameters()}
+    _put(state.model, state.average)
+    try:
+        yield
+    finally:
+        _put(state.model, weights)
+
+
+@torch.no_grad()
+def _put(model: LanguageModel, weights: dict[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(weights[name])
+
+
 def capture(state: TrainState) -> Capture:
     """Copy a run's whole state."""
     tensors = {f"model/{name}": p.detach().clone() for name, p in state.model.named_parameters()}
-    tensors |= {f"best/{name}": t.clone() for name, t in state.best.items()}
+    for kind, copies in (("best", state.best), ("average", state.average)):
+        tensors |= {f"{kind}/{name}": t.clone() for name, t in copies.items()}
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value.clone() for key, value in moments.items()}
     for index, layer in enumerate(state.carried):
@@ -100,13 +125,11 @@ def capture(state: TrainState) -> Capture:
 
 def restore(state: TrainState, captured: Capture) -> None:
     """Put a captured state back, leaving the capture untouched. KeyError where a tensor is missing."""
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}, "carried": {}}
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}, "optimizer": {}, "carried": {}}
     for name, tensor in captured.tensors.items():
         kind, rest = name.split("/", 1)
         groups[kind][rest] = tensor.clone()
-    with torch.no_grad():
-        for name, parameter in state.model.named_parameters():
-            parameter.copy_(groups["model"][name])
+    _put(state.model, groups["model"])
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in groups["optimizer"].items():
         index, key = name.split("/")
@@ -116,5 +139,5 @@ def restore(state: TrainState, captured: Capture) -> None:
         type(layer)(*(groups["carried"][f"{index}/{name}"] for name in layer._fields))
         for index, layer in enumerate(state.carried)
     )
-    state.best = groups["best"]
+    state.best, state.average = groups["best"], groups["average"]
     state.progress = Progress(**captured.numbers)

@@ -1,7 +1,9 @@
 """Words: the most frequent words of the training text; what is rarer becomes the unknown token.
 
-A text is cut without loss into: a run of letters and digits with at most one space before it, a Han character by
-itself, and any other character (punctuation, white space, marks) by itself.
+A text is cut without loss, in one of two ways. `words`: a run of letters and digits with at most one space before it, a
+Han character by itself, and any other character (punctuation, white space, marks) by itself. `whitespace`: a run of
+anything but white space with at most one space before it, and a line end with at most one before it. The latter is how
+the word-level standard sets (PTB, WikiText) are counted: their line end is the literature's <eos>.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +19,18 @@ from numpy.typing import NDArray
 from tidegate.errors import TidegateError
 from tidegate.text.tokenizers.base import LARGEST_VOCABULARY, UNKNOWN_BYTES, Tokenizer, check_fields, token_of
 
-DEFAULT_VOCABULARY = 20_000
 _SPECIAL = 2
 _LONGEST_RUN = 64  # a longer run of letters goes on in the next token, so no token is unbounded
 # 々〆〇, extension A, the unified block, compatibility, the supplementary planes
 _HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf" ?[^\W_{_HAN}]{{1,{_LONGEST_RUN}}}|.", re.DOTALL)
 
 
-@final
-class WordsTokenizer(Tokenizer):
+class _FrequentWords(Tokenizer):
     """The words from the most frequent on, then the document token, then the unknown one."""
 
-    kind: ClassVar[str] = "words"
+    pattern: ClassVar[re.Pattern[str]]
+    """what is a word; every character is in one, so that the words of a text joined are the text"""
+    default_vocabulary: ClassVar[int]
 
     def __init__(self, words: list[str]) -> None:
         """Take the vocabulary: distinct words, the most frequent first."""
@@ -42,7 +43,7 @@ class WordsTokenizer(Tokenizer):
 
     def missing(self, text: str) -> list[str]:
         """Return the words that the vocabulary lacks."""
-        return [word for word in dict.fromkeys(cut_words(self.normalize(text))) if word not in self._ids]
+        return [word for word in dict.fromkeys(self.cut(self.normalize(text))) if word not in self._ids]
 
     def token_bytes(self, token: int) -> bytes:
         """Return the word's UTF-8 bytes."""
@@ -50,13 +51,13 @@ class WordsTokenizer(Tokenizer):
 
     def _encode_normalized(self, text: str) -> NDArray[np.uint32]:
         find, unknown = self._ids.get, self.unknown_id
-        return np.array([find(word, unknown) for word in cut_words(text)], np.uint32)
+        return np.array([find(word, unknown) for word in self.cut(text)], np.uint32)
 
     def _contents(self) -> dict[str, Any]:
         return {"words": list(self._words)}
 
     @classmethod
-    def from_contents(cls, contents: dict[str, Any]) -> WordsTokenizer:
+    def from_contents(cls, contents: dict[str, Any]) -> Self:
         """Build it from its words, which must be distinct and each one word by the rule above."""
         check_fields(contents, "words")
         words = contents["words"]
@@ -65,7 +66,7 @@ class WordsTokenizer(Tokenizer):
                 f"The tokenizer's field 'words' is no list of at most {LARGEST_VOCABULARY} words: the file is damaged."
             )
         for word in words:
-            if not isinstance(word, str) or not _WORD.fullmatch(word) or "\ud800" <= word <= "\udfff":
+            if not isinstance(word, str) or not cls.pattern.fullmatch(word) or "\ud800" <= word <= "\udfff":
                 raise TidegateError(
                     f"The tokenizer's vocabulary has {str(word)[:40]!r}, which is not one word: the file is damaged."
                 )
@@ -74,20 +75,38 @@ class WordsTokenizer(Tokenizer):
         return cls(list(words))
 
     @classmethod
-    def train(cls, pieces: Iterable[str], vocabulary: int | None) -> WordsTokenizer:
+    def train(cls, pieces: Iterable[str], vocabulary: int | None) -> Self:
         """Count the words and keep the most frequent; V, with the two special tokens, is at most `vocabulary`."""
-        largest = DEFAULT_VOCABULARY if vocabulary is None else vocabulary
+        largest = cls.default_vocabulary if vocabulary is None else vocabulary
         if not _SPECIAL < largest <= LARGEST_VOCABULARY:
             raise TidegateError(
                 f"A vocabulary of {largest} words was asked for: {_SPECIAL + 1} to {LARGEST_VOCABULARY} is possible."
             )
         counts: Counter[str] = Counter()
         for piece in pieces:
-            counts.update(cut_words(piece))
+            counts.update(cls.cut(piece))
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         return cls(ranked[: largest - _SPECIAL])
 
+    @classmethod
+    def cut(cls, text: str) -> list[str]:
+        """Return the words of the text; joined they are the text again."""
+        return cls.pattern.findall(text)
 
-def cut_words(text: str) -> list[str]:
-    """Return the words of the text; joined they are the text again."""
-    return _WORD.findall(text)
+
+@final
+class WordsTokenizer(_FrequentWords):
+    """Words of letters and digits, Han characters, and single other characters."""
+
+    kind: ClassVar[str] = "words"
+    pattern: ClassVar[re.Pattern[str]] = re.compile(rf" ?[^\W_{_HAN}]{{1,{_LONGEST_RUN}}}|.", re.DOTALL)
+    default_vocabulary: ClassVar[int] = 20_000
+
+
+@final
+class WhitespaceTokenizer(_FrequentWords):
+    """What stands between spaces, and line ends."""
+
+    kind: ClassVar[str] = "whitespace"
+    pattern: ClassVar[re.Pattern[str]] = re.compile(rf" ?\S{{1,{_LONGEST_RUN}}}| ?\n|.", re.DOTALL)
+    default_vocabulary: ClassVar[int] = 100_000
