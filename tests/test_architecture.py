@@ -20,7 +20,7 @@ LAYERS = {
     "runtime": 4, "nn": 4,
     "models": 5,
     "training": 6,
-    "train": 7, "evaluate": 7, "generate": 7, "gradcheck": 7, "doctor": 7,
+    "train": 7, "prepare": 7, "evaluate": 7, "generate": 7, "gradcheck": 7, "doctor": 7,
     "flags": 8,
     "cli": 9, "__main__": 10, "__init__": 0,
 }  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from tidegate.config import HORIZONS, DataConfig, EvaluateConfig, ModelConfig, RunConfig, TrainingConfig, from_dict
 from tidegate.errors import TidegateError
 from tidegate.models.language_model import LanguageModel
+from tidegate.text.formats import Reading
 from tidegate.text.prepare import prepare
 
 from .training.conftest import Recorder, prepared, small_loop  # noqa: F401 (prepared is a fixture)
@@ -58,6 +59,7 @@ OUT_OF_RANGE = [
     (TrainingConfig, "threads", 0),
     (TrainingConfig, "log_every", 0),
     (TrainingConfig, "save_seconds", -1.0),
+    (RunConfig, "processes", 0),
     (EvaluateConfig, "window", 0),
     (EvaluateConfig, "lanes", 0),
     (EvaluateConfig, "threads", 0),
@@ -71,7 +73,19 @@ def test_a_value_out_of_range_names_field_value_and_range(kind, field, value):
 
 
 def test_every_checked_field_is_in_the_table():
-    free = {"data", "validation_data", "tied", "model", "json", "cache", "out", "resume"}
+    free = {
+        "data",
+        "validation_data",
+        "tied",
+        "model",
+        "json",
+        "cache",
+        "out",
+        "resume",
+        "encoding",
+        "columns",
+        "keep_duplicates",
+    }
     for kind in (ModelConfig, DataConfig, TrainingConfig, EvaluateConfig, RunConfig):
         for field in dataclasses.fields(kind):
             assert field.name in free or any((k, f) == (kind, field.name) for k, f, _ in OUT_OF_RANGE), field.name
@@ -150,7 +164,15 @@ def test_each_field_of_the_data_changes_the_stores(tmp_path):
     def digest(**settings):
         return prepare([str(text)], cache=tmp_path / "cache", **settings).digest
 
+    (tmp_path / "rows.csv").write_text("text,other\n" + "once,twice\nonce,thrice\n" * 20, encoding="utf-16")
+
+    def rows(encoding="utf-16", columns=(), **settings):
+        reading = Reading(encoding, columns)
+        return prepare([tmp_path / "rows.csv"], cache=tmp_path / "cache", reading=reading, **settings).digest
+
+    assert rows(encoding="latin-1") == rows(), "the mark says it"
     digests = [
+        rows(), rows(columns=("other",)), rows(keep_duplicates=True),
         digest(), digest(kind="words"), digest(kind="words", vocabulary=5), digest(validation=0.2),
         digest(validation_data=[str(other)]), prepare([str(other)], cache=tmp_path / "cache").digest,
     ]  # fmt: skip

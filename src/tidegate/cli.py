@@ -61,6 +61,19 @@ VERBS = {
         True,
         HORIZONS,
     ),
+    "prepare": Verb(
+        "tidegate.prepare:prepare",
+        ("tidegate.config:DataConfig", "tidegate.prepare:PrepareSettings"),
+        "Read text, say what it has, and prepare it for training.",
+        (
+            ("tidegate prepare novels/", "files, documents, characters, scripts, duplicates, what was left out"),
+            ("tidegate prepare novels/ --encoding auto", "the same, where files are in GB18030, Big5, UTF-16 …"),
+            ("tidegate prepare reviews.csv --columns review", "the text in a column of a table"),
+            ("zcat dump.gz | tidegate prepare - --tokenizer bpe", "from standard input, in pairs of bytes"),
+        ),
+        "data",
+        many=True,
+    ),
     "generate": Verb(
         "tidegate.generate:generate",
         ("tidegate.generate:GenerateSettings", "tidegate.runtime.sampling:Sampling"),

@@ -79,7 +79,8 @@ class DataConfig:
     """The text to learn from, and how it is cut into tokens."""
 
     data: tuple[str, ...] = ()
-    """Files (.txt, .md, .jsonl), folders or globs; none: the embedded corpus."""
+    """Files (.txt, .md, .jsonl, .csv, .tsv, .html, .parquet; also in .gz, .xz, .zst, .zip), folders, globs, or - for
+    standard input; none: the embedded corpus."""
     corpus: CorpusName = "shakespeare"
     """The embedded corpus that is used where no data is given: shakespeare or tang-poems."""
     tokenizer: TokenizerKind = "characters"
@@ -91,6 +92,14 @@ class DataConfig:
     """Share of the text, its end, that is kept for validation; 0 for none."""
     validation_data: str | None = None
     """A file, folder or glob to validate on instead."""
+    encoding: str = "utf-8"
+    """Encoding of the files: utf-8, gb18030, big5, utf-16, latin-1 …, or auto for a guess, file by file. A byte-order
+    mark goes before it."""
+    columns: tuple[str, ...] = ()
+    """The column of a table, or the field of a .jsonl, that holds the text; may be given several times. By default the
+    one named text, or the only one."""
+    keep_duplicates: bool = False
+    """Keep documents whose very text came before; by default the first is kept."""
 
     def __post_init__(self) -> None:
         _one_of(self, "corpus", CorpusName)
@@ -210,6 +219,11 @@ class RunConfig:
     """Folder of a run to go on with, bit for bit as if it had never stopped."""
     cache: str | None = None
     """Folder for prepared texts; by default TIDEGATE_CACHE, or tidegate in the user's cache folder."""
+    processes: int | None = None
+    """Processes that prepare the text; by default one a core, or one for a small text."""
+
+    def __post_init__(self) -> None:
+        within(self, "processes", 1, 4096)
 
 
 @dataclass(frozen=True)
@@ -219,7 +233,11 @@ class EvaluateConfig:
     model: str = ""
     """The model's folder."""
     data: str | None = None
-    """A file, folder or glob to measure on; by default the validation text of the training."""
+    """A file, folder or glob to measure on, or - for standard input; by default the validation text of the training."""
+    encoding: str = "utf-8"
+    """Encoding of that text; see tidegate train."""
+    columns: tuple[str, ...] = ()
+    """Its columns or fields that hold text; see tidegate train."""
     window: int = 256
     """Tokens that the protocol window… reads from the initial state."""
     lanes: int = 20

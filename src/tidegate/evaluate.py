@@ -21,7 +21,7 @@ from tidegate.text.store import TokenStore
 from tidegate.training.measure import LossSum, Protocol, measure
 from tidegate.training.record import read_record
 from tidegate.training.run import RunFolder
-from tidegate.training.waiting import prepare_text, waiting
+from tidegate.training.waiting import prepare_text, waiting, with_standard_input
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -55,7 +55,14 @@ def evaluate(config: EvaluateConfig) -> int:
 def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tuple[TokenStore, str]:
     """Return the tokens to measure on, and what they are."""
     if config.data is not None:
-        data = DataConfig(data=(config.data,), validation=0)
+        data = DataConfig(
+            data=(config.data,),
+            validation=0,
+            encoding=config.encoding,
+            columns=config.columns,
+            keep_duplicates=True,  # what is named is measured, all of it
+        )
+        data = with_standard_input(data, config.cache, console)
         return prepare_text(data, config.cache, console, folder.tokenizer).train, config.data
     run = RunFolder(folder.path)
     if not run.record.exists():

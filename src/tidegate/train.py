@@ -39,7 +39,7 @@ from tidegate.training.run import RunFolder, RunOutside, interruptible
 from tidegate.training.schedule import Horizon
 from tidegate.training.state import TrainState, new_state, restore
 from tidegate.training.view import SteadyConsole, TerminalView
-from tidegate.training.waiting import prepare_text, waiting
+from tidegate.training.waiting import prepare_text, waiting, with_standard_input
 
 CARRY_ON = 130
 """exit code of a run that was interrupted"""
@@ -74,10 +74,10 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
         model = settle(model, recorded.model, ModelConfig)
         training = settle(training, recorded.training, TrainingConfig)
     command = command_of(data, model, training) if recorded is None else recorded.command
-    data = absolute(data)
+    data = absolute(with_standard_input(data, run.cache, console))
     if training.threads is not None:
         torch.set_num_threads(training.threads)
-    prepared = prepare_text(data, run.cache, console, tokenizer)
+    prepared = prepare_text(data, run.cache, console, tokenizer, run.processes)
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
     record = RunRecord(

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import tracemalloc
 from pathlib import Path
@@ -6,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from tidegate.errors import TidegateError
-from tidegate.text import corpus
-from tidegate.text.corpus import ContentMeter, Piece, read_pieces
+from tidegate.text import encodings, formats
+from tidegate.text.blocks import BLOCK_CHARACTERS
+from tidegate.text.corpus import Piece, read_pieces
 from tidegate.text.embedded_corpora import embedded_corpus
 from tidegate.text.sources import find_sources
 
 
-def pieces_of(path: Path, limit: int = corpus.PIECE_CHARACTERS) -> list[Piece]:
+def pieces_of(path: Path, limit: int = BLOCK_CHARACTERS) -> list[Piece]:
     return list(read_pieces(find_sources([path]), limit=limit))
 
 
@@ -28,7 +28,7 @@ def test_a_text_file_is_one_document_in_pieces(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbf" + "第一行\r\n第二行\rcafe\u0301\n".encode())
     assert pieces_of(path) == [Piece("第一行\n第二行\ncafé\n", True)]
-    assert pieces_of(path, limit=8) == [Piece("第一行\n第二行\n", True), Piece("café\n", False)]
+    assert pieces_of(path, limit=8) == [Piece("第一行\n", True), Piece("第二行\ncaf", False), Piece("é\n", False)]
     path.write_bytes("a\ufeffb".encode())
     assert pieces_of(path) == [Piece("a\ufeffb", True)], "only a mark at the start is dropped"
 
@@ -38,7 +38,8 @@ def test_blocks_may_end_within_characters_and_line_ends(tmp_path: Path, monkeypa
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
     whole = pieces_of(tmp_path / "a.txt")
     for size in (3, 4, 5, 7):
-        monkeypatch.setattr(corpus, "BLOCK_BYTES", size)
+        monkeypatch.setattr(encodings, "BLOCK_BYTES", size)
+        monkeypatch.setattr(encodings, "SAMPLE_BYTES", size + 1)
         assert pieces_of(tmp_path / "a.txt") == whole
 
 
@@ -52,7 +53,7 @@ def test_jsonl_has_one_document_a_line(tmp_path: Path) -> None:
     ]
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
     assert pieces_of(path) == [Piece("床前明月光\n疑是", True), Piece("😀 two", True)]
-    assert pieces_of(path, limit=6) == [Piece("床前明月光\n", True), Piece("疑是", False), Piece("😀 two", True)]
+    assert pieces_of(path, limit=7) == [Piece("床前明月光\n", True), Piece("疑是", False), Piece("😀 two", True)]
 
 
 @pytest.mark.parametrize(
@@ -76,20 +77,20 @@ def test_a_bad_jsonl_line_is_named(tmp_path: Path, line: bytes, said: str) -> No
 
 
 def test_too_long_a_jsonl_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "LINE_BYTES", 20)
+    monkeypatch.setattr(formats, "LINE_BYTES", 20)
     assert "line 2, is longer than 20 bytes" in message(tmp_path / "a.jsonl", b'{"text": "1"}\n{"text": "012345678"}\n')
 
 
 def test_a_wrong_encoding_names_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = b"ascii first\n"
-    gb = start + "床前明月光".encode("gb18030")
+    gb = start + "床前明月光，疑是地上霜。举头望明月，低头思故乡。".encode("gb18030")
     said = message(tmp_path / "a.txt", gb)
     assert f"the byte 0xb4 at offset {len(start)} does not fit" in said
-    assert "iconv" in said
+    assert "It looks like gb18030: give --encoding gb18030." in said
     assert "offset 3 does not" in message(tmp_path / "b.txt", b"abc\xe6\xb1"), "a character cut off by the file's end"
     assert "offset 5 does not" in message(tmp_path / "c.txt", b"\xef\xbb\xbfab\xff")
-    assert "UTF-16" in message(tmp_path / "d.txt", "text".encode("utf-16"))
-    monkeypatch.setattr(corpus, "BLOCK_BYTES", 4)
+    monkeypatch.setattr(encodings, "BLOCK_BYTES", 4)
+    monkeypatch.setattr(encodings, "SAMPLE_BYTES", 4)
     for path, offset in (("a.txt", len(start)), ("b.txt", 3), ("c.txt", 5)):
         with pytest.raises(TidegateError, match=f"offset {offset} "):
             pieces_of(tmp_path / path)
@@ -119,32 +120,11 @@ def test_the_embedded_corpora_are_what_their_provenance_says(name: str, characte
     assert (len(text), len(set(text))) == (characters, distinct)
 
 
-def test_the_content_digest_sees_text_and_documents_but_not_pieces() -> None:
-    def content(*pieces: tuple[str, bool]) -> corpus.Content:
-        meter = ContentMeter()
-        assert [tuple(piece) for piece in meter.through(Piece(*piece) for piece in pieces)] == list(pieces)
-        return meter.content
-
-    one = content(("ab", True), ("汉", False))
-    assert one == content(("a", True), ("b汉", False))
-    assert one.byte_count == 5
-    assert one.digest == hashlib.sha256(b"\xffab" + "汉".encode()).hexdigest()
-    assert (
-        len(
-            {
-                c.digest
-                for c in (one, content(("ab", True), ("汉", True)), content(("ab汉", False)), content(("ba汉", True)))
-            }
-        )
-        == 4
-    )
-
-
 def test_reports_rise_to_the_size_on_disk(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("line\n" * 200_000)
     (tmp_path / "b.jsonl").write_text('{"text": "line"}\n' * 10)
     reported: list[int] = []
-    list(read_pieces(find_sources([tmp_path]), report=reported.append))
+    list(read_pieces(find_sources([tmp_path]), limit=2**15, report=reported.append))
     assert reported == sorted(reported)
     assert reported[-1] == 1_000_170
     assert len(set(reported)) > 2
@@ -162,4 +142,4 @@ def test_a_large_file_is_read_in_little_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert characters == 10_000_000
-    assert peak < 12e6
+    assert peak < 60e6  # a block of two million characters, as read, as joined and as normalised

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tidegate.errors import TidegateError
-from tidegate.text.corpus import Piece
 from tidegate.text.embedded_corpora import embedded_corpus
-from tidegate.text.prepare import Prepared, prepare, sample, split
+from tidegate.text.prepare import Prepared, prepare
 from tidegate.text.store import TokenStore
 from tidegate.text.tokenizer import KINDS, train
 
@@ -65,20 +62,6 @@ def test_the_first_nine_tenths_are_trained_exactly(tmp_path: Path, length: int) 
     assert text_of(prepared, prepared.validation) == text[int(0.9 * length) :]
     assert prepared.validation is not None
     assert prepared.validation.document_starts.tolist() == []
-
-
-@given(texts=st.lists(st.text("a汉é😀\n", min_size=1, max_size=6), min_size=1, max_size=5), share=st.floats(0, 1))
-@settings(max_examples=100, deadline=None)
-def test_the_split_lies_between_characters(texts: list[str], share: float) -> None:
-    pieces = [Piece(text, i % 2 == 0) for i, text in enumerate(texts)]
-    boundary = int(share * sum(len(text.encode()) for text in texts))
-    parts = list(split(pieces, boundary))
-    assert [trained for trained, _ in parts] == sorted((trained for trained, _ in parts), reverse=True)
-    assert "".join(piece.text for _, piece in parts) == "".join(texts)
-    trained = sum(len(piece.text.encode()) for trained, piece in parts if trained)
-    assert boundary - 4 < trained <= boundary
-    assert sum(piece.starts_document for _, piece in parts) == sum(piece.starts_document for piece in pieces)
-    assert all(piece.text for _, piece in parts)
 
 
 def test_a_document_at_the_split_starts_in_the_validation_part(tmp_path: Path) -> None:
@@ -249,14 +232,6 @@ def test_progress_rises_to_the_whole(tmp_path: Path, mixed: Path) -> None:
     assert calls[-1] == ("Encoding the text", size, size)
 
 
-def test_the_sample_is_even_and_bounded() -> None:
-    texts = [f"{i:04d}" for i in range(1000)]
-    taken = [int(text) for text in sample(iter(texts), 4000, 400)]
-    assert len(taken) == 100
-    assert np.diff(taken).tolist() == [10] * 99
-    assert list(sample(iter(texts), 4000, 4000)) == texts
-
-
 def test_a_large_file_is_prepared_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "large.txt"
     with path.open("w", encoding="utf-8") as file:
@@ -270,7 +245,7 @@ def test_a_large_file_is_prepared_in_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert path.stat().st_size > 8e6
     assert len(prepared.train) > 3e6
-    assert peak < 20e6
+    assert peak < 90e6  # of a block of two million characters: as read, normalised, encoded, and its ids
 
 
 def test_the_embedded_shakespeare_is_prepared(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_missing_path_names_the_nearest_that_is_there(tmp_path: Path) -> None:
 def test_a_folder_without_text_says_what_was_there(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.py", "d"):
         write(tmp_path / name)
-    with pytest.raises(TidegateError, match=r"looked for \.txt, \.md, \.jsonl, but found 2 × \.png, 1 × \.py"):
+    with pytest.raises(TidegateError, match=r"looked for \.txt, .*\.parquet and \.zip, but found 2 × \.png, 1 × \.py"):
         find_sources([tmp_path])
     (tmp_path / "empty").mkdir()
     with pytest.raises(TidegateError, match="no visible files"):

@@ -7,17 +7,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.errors import TidegateError
+from tidegate.text.block_work import Ids, divided, encode
+from tidegate.text.blocks import Block
 from tidegate.text.corpus import Piece
-from tidegate.text.store import StoreWriter, TokenStore
+from tidegate.text.store import StoreWriter, TokenStore, id_dtype
 from tidegate.text.tokenizer import Tokenizer, from_json, train
 
 PIECES = [Piece("床前明月光\n", True), Piece("moon", False), Piece("疑是地上霜", True), Piece("?", True)]
 
 
+def ids_of(piece: Piece, tokenizer: Tokenizer) -> Ids:
+    block = Block([piece.text], [piece.starts_document])
+    return encode(divided(block, np.ones(1, bool), 10**9).trained, tokenizer, id_dtype(tokenizer))
+
+
 def written(folder: Path, tokenizer: Tokenizer, shard_tokens: int = 5, pieces: list[Piece] = PIECES) -> TokenStore:
     with StoreWriter(folder, tokenizer, shard_tokens) as writer:
         for piece in pieces:
-            writer.write(piece)
+            writer.write(ids_of(piece, tokenizer))
         writer.finish()
     return TokenStore(folder, tokenizer.digest)
 
@@ -92,7 +99,7 @@ def test_a_vocabulary_in_another_order_is_refused(tmp_path: Path) -> None:
 def test_an_unfinished_store_is_none(tmp_path: Path) -> None:
     tokenizer = train("bytes", [])
     with StoreWriter(tmp_path / "s", tokenizer) as writer:
-        writer.write(PIECES[0])
+        writer.write(ids_of(PIECES[0], tokenizer))
     with pytest.raises(TidegateError, match="no token store"):
         TokenStore(tmp_path / "s", tokenizer.digest)
 
@@ -134,3 +141,37 @@ def test_truncated_or_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "s" / "meta.json").write_bytes(b"\xff")
     with pytest.raises(TidegateError, match="no token store"):
         TokenStore(tmp_path / "s", tokenizer.digest)
+
+
+@given(before=st.integers(0, 4), shard_tokens=st.integers(1, 20))
+@settings(max_examples=30, deadline=None)
+def test_a_store_goes_on_after_what_was_synced(
+    tmp_path_factory: pytest.TempPathFactory, before: int, shard_tokens: int
+) -> None:
+    """What was written after the last sync, here all of it once more, is cut off."""
+    folder, tokenizer = tmp_path_factory.mktemp("store"), train("characters", ["床前明月光疑是地上霜moon?\n"])
+    whole = written(folder / "whole", tokenizer, shard_tokens)
+    with StoreWriter(folder / "s", tokenizer, shard_tokens) as writer:
+        for piece in PIECES[:before]:
+            writer.write(ids_of(piece, tokenizer))
+        writer.sync()
+        counts = writer.counts
+        for piece in PIECES:
+            writer.write(ids_of(piece, tokenizer))
+    with StoreWriter(folder / "s", tokenizer, shard_tokens, resumed=counts) as writer:
+        for piece in PIECES[before:]:
+            writer.write(ids_of(piece, tokenizer))
+        writer.finish()
+    again = TokenStore(folder / "s", tokenizer.digest)
+    np.testing.assert_array_equal(again.read(0, len(again)), whole.read(0, len(whole)))
+    np.testing.assert_array_equal(again.document_starts, whole.document_starts)
+
+
+def test_a_store_shorter_than_its_counts_cannot_go_on(tmp_path: Path) -> None:
+    tokenizer = train("bytes", [])
+    with StoreWriter(tmp_path / "s", tokenizer, 100) as writer:
+        writer.write(ids_of(PIECES[0], tokenizer))
+        counts = writer.counts
+    (tmp_path / "s" / "ids-00000.bin").write_bytes(b"")
+    with pytest.raises(TidegateError, match="shorter than it was"):
+        StoreWriter(tmp_path / "s", tokenizer, 100, resumed=counts)

@@ -1,7 +1,8 @@
 """Preparation: named text becomes a tokenizer, a training store and a validation store, kept in a cache for next time.
 
-The text is read once to know what it is, again to learn the tokenizer, and again to encode it. Where the cache has the
-result for the same content, only the first reading happens.
+The text is read once to know what it is, in part again to learn the tokenizer, and again to encode it. Where the cache
+has the result for the same content, only the first reading happens, and that only where the files are new or changed.
+A preparation that is killed while it encodes goes on where it was.
 """
 
 from __future__ import annotations
@@ -9,19 +10,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
 from tidegate.errors import TidegateError
 from tidegate.text import store as store_format
-from tidegate.text.corpus import Content, ContentMeter, Piece, read_pieces
+from tidegate.text.blocks import Block, all_blocks
+from tidegate.text.formats import Reading
+from tidegate.text.measured import Found, Measured, measure_text
+from tidegate.text.processes import Arrays, Header, default_processes, ids_of, work_on
 from tidegate.text.sources import Source, TextArgument, find_sources, without
-from tidegate.text.store import SHARD_TOKENS, StoreWriter, TokenStore
+from tidegate.text.store import SHARD_TOKENS, StoreWriter, TokenStore, id_dtype
 from tidegate.text.tokenizer import Tokenizer, from_json, train
 from tidegate.text.tokenizers.base import canonical_digest
 
@@ -32,7 +39,10 @@ SAMPLE_BYTES = 2**24
 """Words and byte pairs are learnt from at most 16 MiB of text, taken evenly from all of it. More would not change what
 is frequent, and of Chinese, where a word for BPE is a whole clause, 16 MiB take about a minute."""
 COUNTED_KINDS = ("words", "whitespace", "bpe")
+SYNC_SECONDS = 5.0
+"""At most so much encoding is lost to a kill."""
 _TOKENIZER_BYTES = 2**28
+_PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Prepared:
     """tells content, split and tokenizer: equal digests mean equal stores"""
     reused: bool
     """the stores were in the cache, nothing was encoded"""
+    found: Found
+    """what the text has, for people"""
 
 
 def prepare(
@@ -57,6 +69,9 @@ def prepare(
     vocabulary: int | None = None,
     validation: float = 0.1,
     validation_data: Sequence[TextArgument] = (),
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    keep_duplicates: bool = False,
+    processes: int | None = None,
     progress: Progress | None = None,
     shard_tokens: int = SHARD_TOKENS,
 ) -> Prepared:
@@ -64,10 +79,12 @@ def prepare(
 
     data: files, folders, globs and embedded corpora. validation: the share of the normalised text's UTF-8 bytes, its
     end, that is held out, moved to a character's start; 0 holds out nothing. With `validation_data`, that is held out
-    instead, and what `data` has besides it is trained on. Errors: a TidegateError for whatever the user can mend.
+    instead, and what `data` has besides it is trained on. keep_duplicates: keep documents whose text came before.
+    processes: how many prepare side by side; None: as many as suit. The result does not depend on it.
+    Errors: a TidegateError for whatever the user can mend.
     """
-    text = _split_text(data, validation, validation_data, progress or (lambda label, done, total: None))
     try:
+        text = _read(data, validation, validation_data, reading, keep_duplicates, cache, processes, progress)
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{text.digest[:32]}.lock"):  # a second process waits here, then finds all done
             tokenizer = tokenizer or _learnt(text, kind, vocabulary, cache)
@@ -75,111 +92,145 @@ def prepare(
             folder = cache / digest[:32]
             stores = _opened(folder, text, tokenizer)
             if reused := stores is not None:
-                return Prepared(tokenizer, *stores, digest, reused)
+                return Prepared(tokenizer, *stores, digest, reused, text.measured.found)
             _encode(text, tokenizer, folder, shard_tokens)
-            return Prepared(tokenizer, *_open(folder, text, tokenizer), digest, reused)
+            return Prepared(tokenizer, *_open(folder, text, tokenizer), digest, reused, text.measured.found)
     except OSError as error:
         raise TidegateError(f"The prepared text could not be written to {cache}: {error.strerror or error}.") from None
 
 
 @dataclass(frozen=True)
-class _SplitText:
+class _Text:
     """All the text, and where the training part of it ends."""
 
-    sources: list[Source]
-    content: Content
+    training: list[Source]
+    held_out: list[Source]
+    reading: Reading
+    measured: Measured
     boundary: int
     """bytes of the normalised text before the validation part"""
+    processes: int
     progress: Progress
 
     @property
     def digest(self) -> str:
         """Tells the content and the split."""
-        return canonical_digest([self.content.digest, self.content.byte_count, self.boundary])
+        return canonical_digest([self.measured.digest, self.measured.byte_count, self.boundary])
 
     @property
     def has_validation(self) -> bool:
-        return self.boundary < self.content.byte_count
+        return self.boundary < self.measured.byte_count
 
-    def pieces(self, label: str) -> Iterator[tuple[bool, Piece]]:
-        """Yield the pieces, each with whether it is trained on; a TidegateError if the text is no longer the same."""
-        meter = ContentMeter()
-        yield from split(meter.through(_read(self.sources, label, self.progress)), self.boundary)
-        if meter.content != self.content:
-            raise TidegateError("The text changed while it was read: start again when nothing writes to it.")
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(source.size for source in (*self.training, *self.held_out))
+
+    def cut(self, block: int) -> int:
+        """Return where in a block's kept bytes the validation part begins; before it, or after it, where it does not
+        begin there."""
+        return self.boundary - self.measured.bytes_before(block)
+
+    def blocks(self, label: str) -> Iterator[Block]:
+        """Yield the blocks, which must be as many as they were, and tell the progress."""
+        self.progress(label, 0, self.size)
+        number = 0
+        for number, block in enumerate(all_blocks(self.training, self.held_out, self.reading), 1):
+            if number > len(self.measured.block_parts) or len(block.parts) != self.measured.block_parts[number - 1]:
+                raise _changed()
+            yield block
+        if number < len(self.measured.block_parts):
+            raise _changed()
+
+    def work(
+        self, label: str, blocks: Iterator[tuple[int, Block]], header: Header
+    ) -> Iterator[tuple[int, tuple[Header, Arrays]]]:
+        """Yield the number of each block and what the work on it gave."""
+        numbers: list[int] = []
+
+        def chosen() -> Iterator[Block]:
+            for number, block in blocks:
+                numbers.append(number)
+                yield block
+
+        def request(index: int) -> tuple[Header, Arrays]:
+            number = numbers[index]
+            return {**header, "cut": self.cut(number)}, [self.measured.kept_of(number).astype(np.uint8)]
+
+        for index, (block, answer) in enumerate(work_on(chosen(), request, self.processes)):
+            if answer[0]["digest"] != self.measured.block_digests[numbers[index]]:
+                raise _changed()
+            yield numbers[index], answer
+            self.progress(label, block.position, self.size)
 
 
-def _split_text(
-    data: Sequence[TextArgument], validation: float, validation_data: Sequence[TextArgument], progress: Progress
-) -> _SplitText:
-    held_out = find_sources(validation_data)
-    sources = without(find_sources(data), held_out)
-    if not sources:
+def _changed() -> TidegateError:
+    return TidegateError("The text changed while it was read: start again when nothing writes to it.")
+
+
+def _read(
+    data: Sequence[TextArgument],
+    validation: float,
+    validation_data: Sequence[TextArgument],
+    reading: Reading,
+    keep_duplicates: bool,
+    cache: Path,
+    processes: int | None,
+    progress: Progress | None,
+) -> _Text:
+    """Find and measure the text, and decide where the validation part begins."""
+    left_out: Counter[str] = Counter()
+    held_out = find_sources(validation_data, left_out)
+    training = without(find_sources(data, left_out), held_out)
+    if not training:
         besides = " besides the validation text" if held_out else ""
         raise TidegateError(f"No text to learn from is named{besides}: name a file, a folder or a glob.")
-    meter = ContentMeter()
-    content = _measure(sources, meter, progress)
-    if held_out:
-        whole = _measure(held_out, meter, progress)
-        return _SplitText([*sources, *held_out], whole, content.byte_count, progress)
-    boundary = int((1 - validation) * content.byte_count) if validation else content.byte_count
-    if validation and not 4 <= boundary < content.byte_count:  # 4: the first character must fit
+    size = sum(source.size for source in (*training, *held_out))
+    processes = default_processes(size) if processes is None else processes
+    tell = progress or (lambda label, done, total: None)
+    tell("Reading the text", 0, size)
+    measured = measure_text(
+        training,
+        held_out,
+        reading,
+        keep_duplicates=keep_duplicates,
+        left_out=left_out,
+        cache=cache,
+        processes=processes,
+        report=lambda done: tell("Reading the text", done, size),
+    )
+    for sources, has in (
+        (training, measured.training_bytes),
+        (held_out, measured.byte_count - measured.training_bytes),
+    ):
+        if sources and not has:
+            raise _empty(sources)
+    boundary = measured.training_bytes if held_out else _boundary(measured.byte_count, validation)
+    return _Text(training, held_out, reading, measured, boundary, processes, tell)
+
+
+def _boundary(byte_count: int, validation: float) -> int:
+    if not validation:
+        return byte_count
+    boundary = int((1 - validation) * byte_count)
+    if not 4 <= boundary < byte_count:  # 4: the first character must fit
         raise TidegateError(
-            f"The text is too short to hold out {validation:g} of its {content.byte_count} bytes for validation: "
+            f"The text is too short to hold out {validation:g} of its {byte_count} bytes for validation: "
             f"give more text, or a validation of 0."
         )
-    return _SplitText(sources, content, boundary, progress)
+    return boundary
 
 
-def _measure(sources: list[Source], meter: ContentMeter, progress: Progress) -> Content:
-    """Return what the meter has seen after these sources, which must not be empty."""
-    before = meter.content.byte_count
-    deque(meter.through(_read(sources, "Reading the text", progress)), maxlen=0)
-    if meter.content.byte_count == before:
-        others = len(sources) - 1
-        which = "" if not others else " (and so is the other file)" if others == 1 else f" (and {others} more are)"
-        raise TidegateError(f"{sources[0].name} is empty{which}: give a file that has text.")
-    return meter.content
+def _empty(sources: list[Source]) -> TidegateError:
+    others = len(sources) - 1
+    which = "" if not others else " (and so is the other file)" if others == 1 else f" (and {others} more are)"
+    return TidegateError(f"{sources[0].name} is empty{which}: give a file that has text.")
 
 
-def _read(sources: list[Source], label: str, progress: Progress) -> Iterator[Piece]:
-    total = sum(source.size for source in sources)
-    progress(label, 0, total)
-    return read_pieces(sources, report=lambda done: progress(label, done, total))
+# ---- The tokenizer ---------------------------------------------------------------------------------------------------
 
 
-def split(pieces: Iterable[Piece], boundary: int) -> Iterator[tuple[bool, Piece]]:
-    """Yield each piece with whether it lies before byte `boundary` of the text.
-
-    The piece across it is cut in two, at the start of the character there; the second part starts no document.
-    """
-    position = 0
-    for piece in pieces:
-        data = piece.text.encode("utf-8")
-        cut = boundary - position
-        position += len(data)
-        if not 0 < cut < len(data):
-            yield cut > 0, piece
-            continue
-        while cut and data[cut] & 0xC0 == 0x80:  # a byte within a character
-            cut -= 1
-        if cut:
-            yield True, Piece(data[:cut].decode("utf-8"), piece.starts_document)
-        yield False, Piece(data[cut:].decode("utf-8"), piece.starts_document and cut == 0)
-
-
-def sample(texts: Iterable[str], total_bytes: int, limit: int = SAMPLE_BYTES) -> Iterator[str]:
-    """Yield texts of about `limit` bytes in all, spread evenly over the `total_bytes` that come."""
-    seen = taken = 0
-    for text in texts:
-        size = len(text.encode("utf-8"))
-        if total_bytes <= limit or taken * total_bytes <= seen * limit:
-            taken += size
-            yield text
-        seen += size
-
-
-def _learnt(text: _SplitText, kind: str, vocabulary: int | None, cache: Path) -> Tokenizer:
+def _learnt(text: _Text, kind: str, vocabulary: int | None, cache: Path) -> Tokenizer:
     """Return the tokenizer for these settings, from the cache where this text was met before."""
     path = cache / f"tokenizer-{canonical_digest([text.digest, kind, vocabulary])[:32]}.json"
     try:
@@ -187,25 +238,55 @@ def _learnt(text: _SplitText, kind: str, vocabulary: int | None, cache: Path) ->
             return from_json(json.loads(file.read(_TOKENIZER_BYTES)))
     except (OSError, ValueError, RecursionError, TidegateError):
         pass  # not there, or damaged: learnt anew
-    texts = (piece.text for trained, piece in text.pieces("Learning the tokenizer") if trained)
-    tokenizer = train(
-        kind, sample(texts, text.boundary) if kind in ("words", "whitespace", "bpe") else texts, vocabulary
-    )
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
-        file.write(json.dumps(tokenizer.to_json(), ensure_ascii=False).encode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    pieces = _samples(text) if kind in COUNTED_KINDS else _characters(text) if kind == "characters" else iter(())
+    tokenizer = train(kind, pieces, vocabulary)
+    _write(path, tokenizer.to_json())
     return tokenizer
 
 
-def _open(folder: Path, text: _SplitText, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None]:
+def _samples(text: _Text) -> Iterator[str]:
+    """Yield a sample of the training text, evenly from all of it."""
+    label, share = "Learning the tokenizer", min(1.0, SAMPLE_BYTES / text.boundary)
+    blocks = ((number, block) for number, block in enumerate(text.blocks(label)) if text.cut(number) > 0)
+    for _, (header, _) in text.work(label, blocks, {"job": "sample", "share": share}):
+        yield from header["texts"]
+
+
+def _characters(text: _Text) -> Iterator[str]:
+    """Yield the characters of the training text, by blocks: known from the first reading, but for the block in which
+    the validation part begins, and for a text whose reading was in the cache."""
+    known, label = text.measured.codes, "Learning the tokenizer"
+
+    def is_known(number: int) -> bool:
+        return known is not None and text.cut(number) >= text.measured.block_bytes[number]
+
+    numbers = range(len(text.measured.block_parts))
+    if known is not None:
+        yield from (_from_codes(known[number]) for number in numbers if is_known(number))
+    if all(is_known(number) or text.cut(number) <= 0 for number in numbers):
+        return
+    blocks = (
+        (number, block)
+        for number, block in enumerate(text.blocks(label))
+        if text.cut(number) > 0 and not is_known(number)
+    )
+    for _, (_, (codes,)) in text.work(label, blocks, {"job": "codes"}):
+        yield _from_codes(codes)
+
+
+def _from_codes(codes: Any) -> str:
+    return codes.astype("<u4").tobytes().decode("utf-32-le")
+
+
+# ---- The stores ------------------------------------------------------------------------------------------------------
+
+
+def _open(folder: Path, text: _Text, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None]:
     validation = TokenStore(folder / "validation", tokenizer.digest) if text.has_validation else None
     return TokenStore(folder / "train", tokenizer.digest), validation
 
 
-def _opened(folder: Path, text: _SplitText, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None] | None:
+def _opened(folder: Path, text: _Text, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None] | None:
     """Open the stores of the cache; None where there are none, or damaged ones, which are removed."""
     if not folder.exists():
         return None
@@ -216,23 +297,72 @@ def _opened(folder: Path, text: _SplitText, tokenizer: Tokenizer) -> tuple[Token
         return None
 
 
-def _encode(text: _SplitText, tokenizer: Tokenizer, folder: Path, shard_tokens: int) -> None:
-    """Write the stores into a temporary folder, which takes its name only when all is on the disk."""
+def _encode(text: _Text, tokenizer: Tokenizer, folder: Path, shard_tokens: int) -> None:
+    """Write the stores into a temporary folder, which takes its name only when all is on the disk.
+
+    What a killed preparation left there is gone on with; an error removes it.
+    """
     partial = folder.with_suffix(".partial")
-    if partial.exists():  # left by a process that was killed: we hold the lock
-        shutil.rmtree(partial)
-    partial.mkdir()
-    names = {True: "train", False: "validation"} if text.has_validation else {True: "train"}
     try:
         with ExitStack() as open_files:
-            writers = {
-                trained: open_files.enter_context(StoreWriter(partial / name, tokenizer, shard_tokens))
-                for trained, name in names.items()
-            }
-            for trained, piece in text.pieces("Encoding the text"):
-                writers[trained].write(piece)
-            for writer in writers.values():
+            begun, writers = _writers(partial, text, tokenizer, shard_tokens, open_files)
+            label = "Encoding the text"
+            header = {"job": "encode", "tokenizer": str(partial / "tokenizer.json"), "dtype": id_dtype(tokenizer)}
+            blocks = ((number, block) for number, block in enumerate(text.blocks(label)) if number >= begun)
+            synced = time.monotonic()
+            for number, answer in text.work(label, blocks, header):
+                for writer, ids in zip(writers, ids_of(answer), strict=False):
+                    writer.write(ids)
+                if time.monotonic() - synced > SYNC_SECONDS:
+                    _note_progress(partial, text, number + 1, writers)
+                    synced = time.monotonic()
+            for writer in writers:
                 writer.finish()
+        for file in (_PROGRESS, "tokenizer.json"):
+            (partial / file).unlink(missing_ok=True)
         os.rename(partial, folder)
-    finally:
+    except KeyboardInterrupt:  # as a kill: the next time goes on from here
+        raise
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _writers(
+    partial: Path, text: _Text, tokenizer: Tokenizer, shard_tokens: int, open_files: ExitStack
+) -> tuple[int, list[StoreWriter]]:
+    """Return the block to begin with and the stores' writers: those of a killed preparation, or new ones."""
+    names = ["train", "validation"] if text.has_validation else ["train"]
+    try:
+        noted = json.loads((partial / _PROGRESS).read_bytes())
+        begun, counts = noted["blocks"], noted["counts"]
+        if (noted["cut"], counts[0]["shard_tokens"]) == (text.measured.cut_digest, shard_tokens):
+            writers = [
+                open_files.enter_context(StoreWriter(partial / name, tokenizer, shard_tokens, resumed=counted))
+                for name, counted in zip(names, counts, strict=True)
+            ]
+            return begun, writers
+    except (OSError, ValueError, KeyError, IndexError, TypeError, TidegateError):
+        pass  # none, or one that was damaged
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir()
+    _write(partial / "tokenizer.json", tokenizer.to_json())
+    return 0, [open_files.enter_context(StoreWriter(partial / name, tokenizer, shard_tokens)) for name in names]
+
+
+def _note_progress(partial: Path, text: _Text, blocks: int, writers: list[StoreWriter]) -> None:
+    for writer in writers:
+        writer.sync()
+    counts = [writer.counts for writer in writers]
+    _write(partial / _PROGRESS, {"blocks": blocks, "cut": text.measured.cut_digest, "counts": counts})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        file.write(json.dumps(content, ensure_ascii=False).encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import glob
-import lzma
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, Literal, TypeAlias, cast
 
 from tidegate.errors import TidegateError, nearest
+from tidegate.text.containers import COMPRESSIONS, ERRORS, Compression, decompressed, zip_member, zip_members
 from tidegate.text.embedded_corpora import EmbeddedCorpus
 
 TextArgument: TypeAlias = str | Path | EmbeddedCorpus
 """What names text: a file, a folder, a glob, or an embedded corpus."""
 
-TEXT_SUFFIXES = (".txt", ".md")
-SUFFIXES = (*TEXT_SUFFIXES, ".jsonl")
-"""The files that are taken from a folder; a file that is named itself may have any suffix."""
+Format: TypeAlias = Literal["text", "jsonl", "csv", "tsv", "html", "parquet"]
+"""text and html: a file is one document; the others have one a line or row."""
+FORMATS: dict[str, Format] = {
+    ".txt": "text",
+    ".md": "text",
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".html": "html",
+    ".htm": "html",
+    ".parquet": "parquet",
+}
+"""The files that are taken from a folder or a .zip; a file that is named itself may have any suffix, and is text."""
 
 MODEL_FILES = {"config.json", "tokenizer.json"}
 """A folder that holds these is a model's: its card and its log are no text to learn from."""
@@ -35,35 +45,37 @@ class Source:
     name: str
     """how messages name it"""
     resource: Path | Traversable
-    format: Literal["text", "jsonl", "xz"]
-    """text: the file is one document; jsonl: one document a line; xz: one document, compressed"""
+    format: Format
     size: int
     """bytes on disk"""
+    compression: Compression | None = None
+    member: str | None = None
+    """the file within a .zip"""
 
     @contextmanager
     def open(self) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         """Open it as (the stream of its text's bytes, the file on disk whose position shows the progress)."""
         try:
-            with cast(BinaryIO, self.resource.open("rb")) as file:
-                if self.format != "xz":
-                    yield file, file
-                    return
-                with lzma.open(file) as text:
-                    yield cast(BinaryIO, text), file
-        except (OSError, EOFError, lzma.LZMAError) as error:
+            with ExitStack() as stack:
+                file = cast(BinaryIO, stack.enter_context(self.resource.open("rb")))
+                held = file if self.member is None else zip_member(file, self.member, stack)
+                yield decompressed(held, self.compression, stack), file
+        except ERRORS as error:
             reason = getattr(error, "strerror", None) or error
             raise TidegateError(f"{self.name} could not be read: {reason}.") from None
 
 
-def find_sources(arguments: Sequence[TextArgument]) -> list[Source]:
+def find_sources(arguments: Sequence[TextArgument], left_out: Counter[str] | None = None) -> list[Source]:
     """Return the files that the arguments name, each once, in the order given; folders and globs in sorted order.
 
-    Folders are searched through all their levels for .txt, .md and .jsonl; hidden files and folders are left out.
+    Folders are searched through all their levels for the suffixes of `FORMATS`, also compressed (.gz, .xz, .zst), and
+    for .zip; hidden files and folders are left out. left_out: counts the other visible files of folders by suffix.
     """
     found: dict[str, Source] = {}
+    left_out = Counter() if left_out is None else left_out
     for argument in arguments:
         try:
-            sources = _sources_of(argument)
+            sources = _sources_of(argument, left_out)
         except OSError as error:
             raise TidegateError(f"{argument} could not be read: {error.strerror}.") from None
         for source in sources:
@@ -78,45 +90,78 @@ def without(sources: Sequence[Source], others: Sequence[Source]) -> list[Source]
 
 
 def _identity(source: Source) -> str:
-    return os.path.realpath(source.resource) if isinstance(source.resource, Path) else source.name
+    if not isinstance(source.resource, Path):
+        return source.name
+    return os.path.realpath(source.resource) + ("" if source.member is None else f"\0{source.member}")
 
 
-def _sources_of(argument: TextArgument) -> list[Source]:
+def _sources_of(argument: TextArgument, left_out: Counter[str]) -> list[Source]:
     if isinstance(argument, EmbeddedCorpus):
         with argument.resource.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-        return [Source(f"embedded corpus {argument.name}", argument.resource, "xz", size)]
+        return [Source(f"embedded corpus {argument.name}", argument.resource, "text", size, "xz")]
     path = Path(os.path.expanduser(argument))
     if not path.exists() and glob.has_magic(str(argument)):
         matches = sorted(glob.glob(str(path), recursive=True))
-        sources = [source for match in matches for source in _sources_at(Path(match), within_glob=True)]
+        sources = [source for match in matches for source in _sources_at(Path(match), left_out, within_glob=True)]
         if not sources:
             raise TidegateError(
                 f"No text matches {str(argument)!r}: name files, a folder, or a glob that matches some."
             )
         return sources
-    return _sources_at(path)
+    return _sources_at(path, left_out)
 
 
-def _sources_at(path: Path, within_glob: bool = False) -> list[Source]:
+def _sources_at(path: Path, left_out: Counter[str], within_glob: bool = False) -> list[Source]:
     if path.is_dir():
         paths = list(_walk(path))
-        texts = [file for file in paths if file.suffix.lower() in SUFFIXES]
-        if not texts and not within_glob:
+        others = [file for file in paths if not _has_text(file.name)]
+        if len(others) == len(paths) and not within_glob:
             raise TidegateError(_no_text(path, paths))
-        return [_file(file) for file in texts]
+        left_out.update(_suffix(file) for file in others)
+        return [source for file in paths if _has_text(file.name) for source in _file(file, left_out)]
     if not path.exists():
         raise TidegateError(_missing(path))
-    return [_file(path)]
+    return _file(path, left_out)
 
 
-def _file(path: Path) -> Source:
+def _file(path: Path, left_out: Counter[str]) -> list[Source]:
+    """Return the source of a file, or the sources in a .zip."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise TidegateError(
             f"{path} is neither a file nor a folder: text is read more than once, so save it to a file."
         )
-    return Source(str(path), path, "jsonl" if path.suffix.lower() == ".jsonl" else "text", status.st_size)
+    if path.suffix.lower() != ".zip":
+        kind, compression = _kind(path.name)
+        return [Source(str(path), path, kind or "text", status.st_size, compression)]
+    sources = []
+    with open(path, "rb") as file:
+        members = zip_members(str(path), file)
+    for member, size in members:
+        kind, compression = _kind(member)
+        if kind is None:
+            left_out[_suffix(PurePosixPath(member))] += 1
+        else:
+            sources.append(Source(f"{path}/{member}", path, kind, size, compression, member))
+    if not sources:
+        raise TidegateError(f"{path} has no text: looked for {', '.join(FORMATS)}.")
+    return sources
+
+
+def _kind(name: str) -> tuple[Format | None, Compression | None]:
+    """Return the format and the compression that a file's suffixes say; no format where they say none of ours."""
+    path = PurePosixPath(name.lower())
+    compression = COMPRESSIONS.get(path.suffix)
+    return FORMATS.get(PurePosixPath(path.stem).suffix if compression else path.suffix), compression
+
+
+def _has_text(name: str) -> bool:
+    return name.lower().endswith(".zip") or _kind(name)[0] is not None
+
+
+def _suffix(path: PurePath) -> str:
+    return path.suffix.lower() or "no suffix"
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -157,11 +202,11 @@ def _missing(path: Path) -> str:
 
 
 def _no_text(folder: Path, paths: Sequence[Path]) -> str:
-    counts = Counter(path.suffix.lower() or "no suffix" for path in paths)
+    counts = Counter(_suffix(path) for path in paths)
     most = sorted(counts, key=lambda suffix: (-counts[suffix], suffix))[:5]
     there = ", ".join(f"{counts[suffix]} × {suffix}" for suffix in most)
     found = f"found {there}" if paths else "it has no visible files"
     return (
-        f"The folder {folder} has no text: looked for {', '.join(SUFFIXES)}, but {found}. "
+        f"The folder {folder} has no text: looked for {', '.join(FORMATS)} and .zip, but {found}. "
         f"Name such a folder, or other files by themselves or by a glob such as '{folder}/**/*.py'."
     )

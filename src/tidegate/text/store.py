@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.errors import TidegateError
-from tidegate.text.corpus import Piece
+from tidegate.text.block_work import Ids
 from tidegate.text.tokenizers.base import Tokenizer
 
 FORMAT = "tidegate-store"
@@ -77,33 +77,52 @@ class TokenStore:
 
 
 class StoreWriter:
-    """Writes a store into a new folder, piece by piece; only `finish` makes it one that can be opened.
+    """Writes a store into a folder, one part after another; only `finish` makes it one that can be opened.
 
     Used as a context manager, which closes its files whatever happens.
     """
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, shard_tokens: int = SHARD_TOKENS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tokenizer: Tokenizer,
+        shard_tokens: int = SHARD_TOKENS,
+        resumed: dict[str, int] | None = None,
+    ) -> None:
+        """Begin a store in a new folder, or go on with one whose counts, after a `sync`, were `resumed`: what was
+        written after that is cut off. A TidegateError where the files have less than these counts."""
         self._folder, self._tokenizer = folder, tokenizer
-        self._dtype = np.dtype("<u2" if tokenizer.vocabulary_size <= 2**16 else "<u4")
-        self._document = np.array([tokenizer.document_id], self._dtype)
-        self._counts = dict.fromkeys(_COUNTS, 0) | {"shard_tokens": shard_tokens}
-        folder.mkdir()
-        self._starts: BinaryIO = open(folder / _STARTS, "wb")  # noqa: SIM115  (closed on exit)
+        self._dtype = np.dtype(id_dtype(tokenizer))
         self._shard: BinaryIO | None = None
+        if resumed is None:
+            self._counts = dict.fromkeys(_COUNTS, 0) | {"shard_tokens": shard_tokens}
+            folder.mkdir()
+            self._starts: BinaryIO = open(folder / _STARTS, "wb")  # noqa: SIM115  (closed on exit)
+            return
+        self._counts = dict(resumed)
+        number, filled = divmod(self._counts["token_count"], self._counts["shard_tokens"])
+        self._starts = _reopened(folder / _STARTS, self._counts["document_count"] * 8)
+        try:
+            if filled:
+                self._shard = _reopened(_shard(folder, number), filled * self._dtype.itemsize)
+        except TidegateError:
+            self._starts.close()
+            raise
 
-    def write(self, piece: Piece) -> None:
-        """Append a piece, after a document token where it starts a document."""
-        ids = self._tokenizer.encode(piece.text)
+    @property
+    def counts(self) -> dict[str, int]:
+        """What has been written, for `resumed` of another time."""
+        return dict(self._counts)
+
+    def write(self, ids: Ids) -> None:
+        """Append ids."""
         counts = self._counts
-        if piece.starts_document:
-            self._starts.write(np.array([counts["token_count"]], "<i8").tobytes())
-            counts["document_count"] += 1
-            self._append(self._document)
-        self._append(ids.astype(self._dtype))
-        counts["byte_count"] += len(piece.text.encode("utf-8"))
-        counts["character_count"] += len(piece.text)
-        if self._tokenizer.unknown_id is not None:
-            counts["unknown_count"] += int(np.count_nonzero(ids == self._tokenizer.unknown_id))
+        self._starts.write((ids.starts + counts["token_count"]).astype("<i8").tobytes())
+        counts["document_count"] += len(ids.starts)
+        self._append(ids.ids)
+        counts["byte_count"] += ids.byte_count
+        counts["character_count"] += ids.character_count
+        counts["unknown_count"] += ids.unknown_count
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -113,11 +132,15 @@ class StoreWriter:
             if file is not None:
                 file.close()
 
+    def sync(self) -> None:
+        """Sync all to the disk that was written so far."""
+        for file in (self._starts, self._shard):
+            if file is not None and not file.closed:
+                _sync(file)
+
     def finish(self) -> None:
         """Sync all to the disk, the counts last."""
-        for file in (self._starts, self._shard):
-            if file is not None:
-                _sync(file)
+        self.sync()
         meta = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -137,12 +160,29 @@ class StoreWriter:
             if filled == 0:
                 if self._shard is not None:
                     _sync(self._shard)
+                    self._shard.close()
                 self._shard = open(_shard(self._folder, number), "wb")  # noqa: SIM115  (closed when full, or on exit)
             assert self._shard is not None
             part = ids[: limit - filled]
-            self._shard.write(part.tobytes())
+            self._shard.write(part.astype(self._dtype.newbyteorder("<"), copy=False).tobytes())
             self._counts["token_count"] += len(part)
             ids = ids[len(part) :]
+
+
+def id_dtype(tokenizer: Tokenizer) -> str:
+    """Return the type of a store's ids: two bytes where they fit."""
+    return "uint16" if tokenizer.vocabulary_size <= 2**16 else "uint32"
+
+
+def _reopened(path: Path, size: int) -> BinaryIO:
+    """Open a file to go on after its first `size` bytes."""
+    file = open(path, "r+b")  # noqa: SIM115  (the writer closes it)
+    if file.seek(0, os.SEEK_END) < size:
+        file.close()
+        raise TidegateError(f"{path} is shorter than it was: the preparation cannot go on with it.")
+    file.truncate(size)
+    file.seek(size)
+    return file
 
 
 def _shard(folder: Path, number: int) -> Path:
@@ -152,7 +192,6 @@ def _shard(folder: Path, number: int) -> Path:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-    file.close()
 
 
 def _map(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:

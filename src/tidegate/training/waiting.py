@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from tidegate.config import DataConfig
 from tidegate.text.embedded_corpora import embedded_corpus
+from tidegate.text.formats import Reading
 from tidegate.text.prepare import Prepared, prepare
+from tidegate.text.standard_input import NAME, keep_input
 from tidegate.text.tokenizer import Tokenizer
 
 
@@ -31,7 +35,25 @@ def cache_folder(given: str | None) -> Path:
     return Path(given or os.environ.get("TIDEGATE_CACHE") or Path(home) / "tidegate")
 
 
-def prepare_text(data: DataConfig, cache: str | None, console: Console, tokenizer: Tokenizer | None = None) -> Prepared:
+def with_standard_input(data: DataConfig, cache: str | None, console: Console) -> DataConfig:
+    """Where the settings name standard input, read it to its end into a file of the cache, and name that instead."""
+    if NAME not in (*data.data, data.validation_data):
+        return data
+    if sys.stdin.isatty():
+        console.print("Reading the text from standard input, to its end (Ctrl-D) …")
+    path = str(keep_input(sys.stdin.buffer, cache_folder(cache)))
+    validation_data = path if data.validation_data == NAME else data.validation_data
+    named = tuple(path if name == NAME else name for name in data.data)
+    return dataclasses.replace(data, data=named, validation_data=validation_data)
+
+
+def prepare_text(
+    data: DataConfig,
+    cache: str | None,
+    console: Console,
+    tokenizer: Tokenizer | None = None,
+    processes: int | None = None,
+) -> Prepared:
     """Prepare the text that the settings name, with a bar; `tokenizer` where the model has one already."""
     with waiting(console, "preparing the text") as progress:
         return prepare(
@@ -41,6 +63,9 @@ def prepare_text(data: DataConfig, cache: str | None, console: Console, tokenize
             vocabulary=data.vocabulary,
             validation=data.validation,
             validation_data=() if data.validation_data is None else (data.validation_data,),
+            reading=Reading(data.encoding, data.columns),
+            keep_duplicates=data.keep_duplicates,
+            processes=processes,
             cache=cache_folder(cache),
             progress=lambda label, done, total: progress(done, total),
         )

@@ -1,0 +1,71 @@
+"""Files within files: text that is compressed (.gz, .xz, .zst) or lies in a .zip, opened as a stream of its bytes."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import sys
+import zipfile
+import zlib
+from contextlib import ExitStack
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, Literal, cast
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+from tidegate.errors import TidegateError
+
+Compression = Literal["gz", "xz", "zst"]
+COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".xz": "xz", ".zst": "zst"}
+MEMBERS = 1_000_000
+"""most files of one .zip"""
+
+ERRORS: tuple[type[Exception], ...] = (
+    OSError,  # gzip.BadGzipFile too
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zstd.ZstdError,
+    zipfile.BadZipFile,
+    NotImplementedError,  # a .zip by a method that Python lacks
+)
+"""What reading a damaged or vanished file may raise."""
+
+
+def decompressed(file: BinaryIO, compression: Compression | None, stack: ExitStack) -> BinaryIO:
+    """Return the stream of what a file holds; the stack closes it."""
+    if compression is None:
+        return file
+    opens: dict[str, Any] = {"gz": gzip.open, "xz": lzma.open, "zst": zstd.open}
+    return cast(BinaryIO, stack.enter_context(opens[compression](file)))
+
+
+def zip_member(file: BinaryIO, member: str, stack: ExitStack) -> BinaryIO:
+    """Return the stream of one file of a .zip."""
+    archive = stack.enter_context(zipfile.ZipFile(file))
+    return cast(BinaryIO, stack.enter_context(archive.open(member)))
+
+
+def zip_members(path: str, file: BinaryIO) -> list[tuple[str, int]]:
+    """Return (name, compressed size) of the visible files of a .zip, sorted; a TidegateError if one is encrypted, or
+    the archive is none."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir() and _visible(info.filename)]
+    except ERRORS as error:
+        raise TidegateError(f"{path} could not be read as a .zip ({error}): give a whole one.") from None
+    if len(members) > MEMBERS:
+        raise TidegateError(f"{path} has {len(members):,} files, {MEMBERS:,} are the limit: give them in several.")
+    for info in members:
+        if info.flag_bits & 1:
+            raise TidegateError(f"{path} is encrypted ({info.filename}): unpack it first.")
+    return sorted((info.filename, info.compress_size) for info in members)
+
+
+def _visible(name: str) -> bool:
+    """Whether a member is no hidden file; __MACOSX is what a Mac adds to a .zip."""
+    parts = PurePosixPath(name).parts
+    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)

@@ -1,0 +1,143 @@
+"""From bytes to characters: which encoding a file has, reading it as a stream, what to say where it does not fit."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from tidegate.errors import TidegateError, nearest
+
+AUTO = "auto"
+BLOCK_BYTES = 2**19
+SAMPLE_BYTES = 2**18
+"""what a guess looks at"""
+_ENOUGH_BYTES = 16
+"""less than this says nothing about UTF-16"""
+_MARKS = (  # the longer first: the mark of UTF-32 begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+COMMON = ("utf-8", "gb18030", "big5", "utf-16", "latin-1", "cp1252", "shift_jis", "euc-kr", "cp1251", "koi8-r")
+"""encodings that a message names, and among which is guessed"""
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "iso8859-1": "latin-1"}
+"""files of the first two often have characters of the third, which reads them all"""
+_NO_CHARACTERS = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf_7"}
+
+
+def canonical(encoding: str) -> str:
+    """Return the one name of an encoding, or ``auto``; a TidegateError names the nearest where there is none."""
+    if encoding.lower() == AUTO:
+        return AUTO
+    try:
+        found = codecs.lookup(encoding)
+        is_text = found._is_text_encoding and found.name.replace("-", "_") not in _NO_CHARACTERS
+    except (LookupError, ValueError):  # a NUL in the name is a ValueError
+        is_text = False
+    if not is_text:
+        raise TidegateError(
+            f"There is no encoding {encoding!r}{nearest(encoding, [AUTO, *COMMON])}; the usual ones are "
+            f"{', '.join(COMMON)}, and {AUTO} for a guess, file by file."
+        )
+    return _WIDER.get(found.name, found.name)
+
+
+def decode_stream(name: str, stream: BinaryIO, encoding: str) -> Iterator[str]:
+    """Yield the text of a stream in parts, without its byte-order mark, which overrules the encoding that is given.
+
+    name: how messages call the file. encoding: a canonical name or ``auto``. A TidegateError names the byte that does
+    not fit and the encoding that the file likely has, or the NUL byte of a binary file.
+    """
+    head = stream.read(SAMPLE_BYTES)
+    encoding, mark = _chosen(head, encoding)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    block, position = head[mark:] or stream.read(BLOCK_BYTES), mark
+    has_zeros = encoding.startswith(("utf-16", "utf-32"))
+    while True:
+        if not has_zeros and (at := block.find(0)) >= 0:
+            raise TidegateError(_binary(name, head, position + at))
+        position += len(block)
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            # error.object: the bytes held back of the block before, then this block
+            at = position - len(error.object) + error.start
+            raise TidegateError(_does_not_fit(name, encoding, at, error.object[error.start], head)) from None
+        if has_zeros and "\0" in text:
+            raise TidegateError(f"{name} has a NUL character: leave this file out or convert it to text.")
+        if text:
+            yield text
+        if not block:
+            return
+        block = stream.read(BLOCK_BYTES)
+
+
+def decode_whole(name: str, data: bytes, encoding: str, before: int) -> str:
+    """Decode a line that stands at byte `before` of a file; a TidegateError as in `decode_stream`."""
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise TidegateError(_does_not_fit(name, encoding, before + error.start, data[error.start], data)) from None
+
+
+def marked(head: bytes) -> tuple[str, int] | None:
+    """Return (encoding, bytes of the mark) where a file begins with a byte-order mark."""
+    return next(((encoding, len(mark)) for mark, encoding in _MARKS if head.startswith(mark)), None)
+
+
+def _chosen(head: bytes, encoding: str) -> tuple[str, int]:
+    """Return the encoding to read with and how many bytes of the head are a mark."""
+    if found := marked(head):
+        return found
+    if encoding == AUTO:
+        return (likely(head) or "utf-8"), 0
+    return encoding, 0
+
+
+def likely(head: bytes) -> str | None:
+    """Guess the encoding of a file from its first bytes; None where nothing fits well."""
+    if not head:
+        return "utf-8"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+        if b"\0" not in head:
+            return "utf-8"
+    except UnicodeDecodeError:
+        pass
+    share, encoding = max((_common_share(head, encoding), encoding) for encoding in ("utf-16-le", "utf-16-be"))
+    if share > 0.9 and len(head) >= _ENOUGH_BYTES:
+        return encoding
+    from charset_normalizer import from_bytes  # a tenth of a second, for files that are not UTF-8 alone
+
+    best = from_bytes(head[: 2**16], cp_isolation=[*COMMON], enable_fallback=False, language_threshold=0.1).best()
+    return None if best is None else canonical(best.encoding)
+
+
+def _common_share(head: bytes, encoding: str) -> float:
+    """Return the share of ASCII, Latin and Chinese characters and punctuation in bytes read as UTF-16: nearly all of a
+    text's, few of what is none."""
+    units = np.frombuffer(head[: len(head) // 2 * 2], "<u2" if encoding == "utf-16-le" else ">u2")
+    ranges = ((0x09, 0x0D), (0x20, 0x24F), (0x2010, 0x2030), (0x3000, 0x303F), (0x4E00, 0x9FFF), (0xFF00, 0xFFEF))
+    common = sum(int(np.count_nonzero((units >= low) & (units <= high))) for low, high in ranges)
+    return common / max(1, len(units))
+
+
+def _does_not_fit(name: str, encoding: str, at: int, byte: int, head: bytes) -> str:
+    guess = likely(head)
+    if guess is not None and guess not in (encoding, "utf-8"):
+        what = f"It looks like {guess}: give --encoding {guess}"
+    else:
+        what = f"Give the encoding that it has by --encoding ({', '.join(COMMON)}), or mend the file there"
+    return f"{name} is not {encoding}: the byte 0x{byte:02x} at offset {at} does not fit. {what}."
+
+
+def _binary(name: str, head: bytes, at: int) -> str:
+    guess = likely(head)
+    if guess is not None and guess.startswith("utf-16"):
+        return f"{name} has NUL bytes as {guess} does: give --encoding {guess}."
+    return f"{name} is a binary file, it has a NUL byte at offset {at}: leave this file out or convert it to text."

@@ -1,0 +1,272 @@
+"""A source becomes documents: the lines of a .jsonl, the rows of a table, or the file as a whole, read as a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tidegate.errors import TidegateError, nearest
+from tidegate.text.encodings import AUTO, BLOCK_BYTES, canonical, decode_stream, decode_whole, marked
+from tidegate.text.html_text import declared_encoding
+from tidegate.text.normalize import refuse_surrogates
+from tidegate.text.sources import Source
+
+LINE_BYTES = 2**26
+"""Longest line of a .jsonl file, longest field of a table: 64 MiB."""
+PAGE_CHARACTERS = 2**26
+"""Largest .html page."""
+_DELIMITERS = (",", ";", "\t", "|")
+
+Document = Iterable[str]
+"""a document's text in parts, as it is read"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read."""
+
+    encoding: str = "utf-8"
+    """what files without a byte-order mark have; ``auto``: guess it, file by file"""
+    columns: tuple[str, ...] = ()
+    """fields of a .jsonl and columns of a table that hold the text, joined by a line end; none: the one named text, or
+    a table's only one"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "encoding", canonical(self.encoding))
+
+
+def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
+    """Yield the documents of an open source. An html document is yet to be turned into its text.
+
+    Errors: a TidegateError that names the file and the byte, the line or the row.
+    """
+    if source.format == "jsonl":
+        return _json_lines(source, stream, reading)
+    if source.format in ("csv", "tsv"):
+        return _rows(source, stream, reading)
+    if source.format == "parquet":
+        return _parquet(source, reading)
+    if source.format == "html":
+        return iter([[_page(source, stream, reading)]])
+    return iter([decode_stream(source.name, stream, reading.encoding)])
+
+
+# ---- .jsonl ----------------------------------------------------------------------------------------------------------
+
+
+def _json_lines(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
+    encoding = "utf-8" if reading.encoding == AUTO else reading.encoding
+    if encoding.startswith(("utf-16", "utf-32")):
+        lines: Iterator[str] = _text_lines(source.name, decode_stream(source.name, stream, encoding))
+    else:  # a line end is one byte, so that each line is decoded by itself and its errors have a place
+        lines = _byte_lines(source, stream, encoding)
+    names = reading.columns or ("text",)
+    for number, line in enumerate(lines, 1):
+        if content := line.strip():
+            yield (_field(content, names, f"{source.name}, line {number},"),)
+
+
+def _byte_lines(source: Source, stream: BinaryIO, encoding: str) -> Iterator[str]:
+    number, offset = 0, 0
+    while line := stream.readline(LINE_BYTES + 1):
+        number += 1
+        if number == 1 and (found := marked(line)):
+            if found[0].startswith(("utf-16", "utf-32")):
+                raise TidegateError(f"{source.name} is {found[0]}: give --encoding {found[0]}.")
+            encoding, skip = found
+            line, offset = line[skip:], skip
+        if len(line) > LINE_BYTES:
+            raise TidegateError(
+                f"{source.name}, line {number}, is longer than {LINE_BYTES} bytes: cut this document into several."
+            )
+        if b"\0" in line:
+            at = offset + line.index(0)
+            raise TidegateError(f"{source.name} is a binary file, it has a NUL byte at offset {at}: leave it out.")
+        yield decode_whole(source.name, line, encoding, offset)
+        offset += len(line)
+
+
+def _field(line: str, names: Sequence[str], where: str) -> str:
+    """Return the text of one line."""
+    try:
+        document: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise TidegateError(f'{where} is no JSON ({error}): each line is one object such as {{"text": "…"}}.') from None
+    if not isinstance(document, dict):
+        raise TidegateError(
+            f"{where} is no JSON object but {_json_type(document)}: each is one with the field {names[0]!r}."
+        )
+    texts = []
+    for name in names:
+        if name not in document:
+            known = ", ".join(map(repr, list(document)[:8])) or "none"
+            raise TidegateError(
+                f"{where} has no field {name!r}{nearest(name, document)}; its fields: {known}. "
+                "Name that of the text by --columns."
+            )
+        text = document[name]
+        if not isinstance(text, str):
+            raise TidegateError(f"{where} has {_json_type(text)} in its field {name!r}: a string is wanted.")
+        refuse_surrogates(text, where.rstrip(","))
+        texts.append(text)
+    return "\n".join(texts)
+
+
+def _json_type(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {
+        bool: "a truth value",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+        dict: "an object",
+    }
+    return names[type(value)]
+
+
+# ---- Tables ----------------------------------------------------------------------------------------------------------
+
+
+def _rows(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
+    """Yield the text of each row of a .csv or .tsv, whose first row names the columns."""
+    csv.field_size_limit(LINE_BYTES)
+    lines = _text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
+    try:
+        first = next(lines)
+    except StopIteration:
+        return
+    delimiter = "\t" if source.format == "tsv" else max(_DELIMITERS, key=first.count)
+    rows = csv.reader(_again(first, lines), delimiter=delimiter)
+    try:
+        header = [name.strip() for name in next(rows)]
+        places = [_place(source, header, name) for name in _columns(source, header, reading)]
+        for row in rows:
+            if not row:
+                continue
+            if len(row) <= max(places):
+                raise TidegateError(
+                    f"{source.name}, line {rows.line_num}: {len(row)} columns, but the first line names "
+                    f"{len(header)} ({', '.join(header)[:200]}): mend this line."
+                )
+            yield ("\n".join(row[place] for place in places),)
+    except csv.Error as error:
+        raise TidegateError(
+            f"{source.name}, line {rows.line_num}: {error}: perhaps a quotation mark before it is never closed."
+        ) from None
+
+
+def _columns(source: Source, header: Sequence[str], reading: Reading) -> Sequence[str]:
+    if reading.columns:
+        return reading.columns
+    if "text" in header:
+        return ("text",)
+    if len(header) == 1:
+        return header
+    raise TidegateError(
+        f"{source.name} has the columns {', '.join(map(repr, header))[:500]}, none of them 'text': name those of the "
+        "text by --columns."
+    )
+
+
+def _place(source: Source, header: Sequence[str], name: str) -> int:
+    if name not in header:
+        raise TidegateError(
+            f"{source.name} has no column {name!r}{nearest(name, header)}; its columns: "
+            f"{', '.join(map(repr, header))[:500]}."
+        )
+    return header.index(name)
+
+
+def _parquet(source: Source, reading: Reading) -> Iterator[Document]:
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise TidegateError(
+            f"{source.name}: reading .parquet needs pyarrow: install it by pip install 'tidegate[parquet]'."
+        ) from None
+    if not isinstance(source.resource, Path) or source.member is not None or source.compression is not None:
+        raise TidegateError(f"{source.name}: a .parquet within another file cannot be read: unpack it first.")
+    number = 0
+    try:
+        with parquet.ParquetFile(source.resource) as file:
+            header = file.schema_arrow.names
+            columns = _columns(source, header, reading)
+            for name in columns:
+                kind = file.schema_arrow.types[_place(source, header, name)]
+                if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
+                    raise TidegateError(f"{source.name}: the column {name!r} holds {kind}, not text: name another.")
+            for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
+                for row in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
+                    number += 1
+                    if None in row:
+                        raise TidegateError(f"{source.name}, row {number}, has no text: leave such rows out.")
+                    yield ("\n".join(row),)
+    except (arrow.ArrowException, OSError) as error:
+        raise TidegateError(f"{source.name} could not be read: {str(error).splitlines()[0]}.") from None
+
+
+# ---- Pages and lines -------------------------------------------------------------------------------------------------
+
+
+def _page(source: Source, stream: BinaryIO, reading: Reading) -> str:
+    """Return a whole page; the encoding that it names itself goes before the one that is given."""
+    head = stream.read(BLOCK_BYTES)
+    encoding = reading.encoding
+    if declared := declared_encoding(head):
+        with contextlib.suppress(TidegateError):  # it may name none that there is
+            encoding = canonical(declared)
+    page, size = [], 0
+    for part in decode_stream(source.name, _Rest(head, stream), encoding):  # type: ignore[arg-type]
+        page.append(part)
+        size += len(part)
+        if size > PAGE_CHARACTERS:
+            raise TidegateError(
+                f"{source.name} has more than {PAGE_CHARACTERS:,} characters: cut this page in several."
+            )
+    return "".join(page)
+
+
+class _Rest:
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+        self._head, self._stream = head, stream
+
+    def read(self, size: int) -> bytes:
+        """Read at most so many bytes."""
+        if not self._head:
+            return self._stream.read(size)
+        part, self._head = self._head[:size], self._head[size:]
+        return part
+
+
+def _text_lines(name: str, parts: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a text, each ending in \\n whatever its end was; one that is too long is a TidegateError."""
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    held: list[str] = []
+    size = 0
+    for part in parts:
+        first, *others = newlines.decode(part).split("\n")
+        held.append(first)
+        size += len(first)
+        if size > LINE_BYTES:
+            raise TidegateError(f"{name} has a line of more than {LINE_BYTES:,} characters: cut it into several.")
+        for line in others:
+            yield "".join(held) + "\n"
+            held, size = [line], len(line)
+    if last := "".join(held) + newlines.decode("", final=True):
+        yield last if last.endswith("\n") else last + "\n"
+
+
+def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
