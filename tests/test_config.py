@@ -73,19 +73,8 @@ def test_a_value_out_of_range_names_field_value_and_range(kind, field, value):
 
 
 def test_every_checked_field_is_in_the_table():
-    free = {
-        "data",
-        "validation_data",
-        "tied",
-        "model",
-        "json",
-        "cache",
-        "out",
-        "resume",
-        "encoding",
-        "columns",
-        "keep_duplicates",
-    }
+    free = {"data", "validation_data", "tied", "model", "json", "cache", "out", "resume"}
+    free |= {"encoding", "columns", "keep_duplicates", "shuffle"}
     for kind in (ModelConfig, DataConfig, TrainingConfig, EvaluateConfig, RunConfig):
         for field in dataclasses.fields(kind):
             assert field.name in free or any((k, f) == (kind, field.name) for k, f, _ in OUT_OF_RANGE), field.name
@@ -152,7 +141,7 @@ def test_each_field_of_the_training_changes_the_run(prepared, field, value):  # 
 
 
 def test_each_field_of_the_training_is_tried():
-    elsewhere = {"threads", "evaluation_tokens"}  # tests/test_cli.py, tests/training/test_measure.py
+    elsewhere = {"threads", "evaluation_tokens", "shuffle"}  # tests of the command line, of measuring, of the feed
     assert {name for name, _ in TRAINING_CHANGES} | elsewhere == {f.name for f in dataclasses.fields(TrainingConfig)}
 
 
@@ -164,7 +153,7 @@ def test_each_field_of_the_data_changes_the_stores(tmp_path):
     def digest(**settings):
         return prepare([str(text)], cache=tmp_path / "cache", **settings).digest
 
-    (tmp_path / "rows.csv").write_text("text,other\n" + "once,twice\nonce,thrice\n" * 20, encoding="utf-16")
+    (tmp_path / "rows.csv").write_text("text,other\n" + "once upon,twice\nonce upon,thrice\n" * 20, encoding="utf-16")
 
     def rows(encoding="utf-16", columns=(), **settings):
         reading = Reading(encoding, columns)

@@ -149,6 +149,8 @@ class TrainingConfig:
     ema: float = 0.0
     """Keep a moving average of the weights, of this decay a step (0.99 or 0.999), which is evaluated and saved in their
     place; 0: none."""
+    shuffle: bool = True
+    """Read the documents in another order in each epoch; false: in that of the files."""
     epochs: float | None = None
     """Horizon: passes over the training text; 5 where no horizon is given."""
     steps: int | None = None

@@ -91,7 +91,14 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
     )
     if recorded is not None:
         _check_same(recorded, record, folder)
-    feed = Feed(prepared.train, prepared.tokenizer.document_id, training.lanes, training.window, training.seed)
+    feed = Feed(
+        prepared.train,
+        prepared.tokenizer.document_id,
+        training.lanes,
+        training.window,
+        training.seed,
+        training.shuffle,
+    )
     # before the folder: a model that the memory does not hold leaves nothing behind
     torch.manual_seed(training.seed)
     state = new_state(LanguageModel(model, prepared.tokenizer.vocabulary_size), training, feed.lanes)

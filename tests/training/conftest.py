@@ -74,7 +74,8 @@ def small_loop(
     config = TrainingConfig(**settings)
     torch.manual_seed(config.seed)
     model = LanguageModel(ModelConfig(cell=cell, hidden_size=12), prepared.tokenizer.vocabulary_size)
-    feed = Feed(prepared.train, prepared.tokenizer.document_id, config.lanes, config.window, config.seed)
+    tokenizer = prepared.tokenizer
+    feed = Feed(prepared.train, tokenizer.document_id, config.lanes, config.window, config.seed, config.shuffle)
     horizon = Horizon.of(config, feed.windows, feed.lanes * feed.window)
     state = new_state(model, config, feed.lanes)
     return Loop(state, feed, horizon, config, Events([recorder]), recorder, interrupted, clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -61,7 +62,8 @@ def test_later_epochs_are_cut_elsewhere_and_start_afresh(prepared):
 
 def test_a_document_starts_from_the_initial_state(tmp_path: Path):
     file = tmp_path / "poems.jsonl"
-    file.write_text('{"text": "床前明月光，疑是地上霜。"}\n{"text": "Shall I compare thee"}\n' * 8, encoding="utf-8")
+    lines = [f'{{"text": "床前明月光，疑是地上霜。{n}"}}\n{{"text": "Shall I compare thee {n}"}}\n' for n in range(8)]
+    file.write_text("".join(lines), encoding="utf-8")
     prepared = prepare([str(file)], cache=tmp_path / "cache", validation=0)
     feed = feed_of(prepared, lanes=1, window=40)
     batch = feed.read(Cursor(0, 0))
@@ -86,3 +88,51 @@ def test_a_short_text_is_read_in_fewer_lanes(prepared):
 def test_a_text_shorter_than_a_window_is_an_error(prepared):
     with pytest.raises(TidegateError, match=r"has \d+ tokens, but one window of 100000 steps needs 100001"):
         feed_of(prepared, window=100_000)
+
+
+@pytest.fixture
+def poems(tmp_path: Path):
+    """Documents of different lengths, each of letters of its own."""
+    file = tmp_path / "poems.jsonl"
+    lines = [f'{{"text": "{chr(0x4E00 + n) * (n % 7 + 1)}"}}\n' for n in range(40)]
+    file.write_text("".join(lines), encoding="utf-8")
+    return prepare([str(file)], cache=tmp_path / "cache", validation=0)
+
+
+def epoch_of(feed, epoch):
+    """All that one lane reads in an epoch."""
+    return torch.cat([feed.read(Cursor(epoch, w)).inputs[:, 0] for w in range(feed.windows)])
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(epoch=st.integers(0, 5), seed=st.integers(0, 9), window=st.integers(1, 30))
+def test_an_epoch_reads_every_document_whole_and_in_an_order_of_its_own(poems, epoch, seed, window):
+    feed = Feed(poems.train, poems.tokenizer.document_id, 1, window, seed)
+    read = feed._ring(epoch, 0, len(poems.train)).tolist()
+    assert sorted(read) == sorted(poems.train.read(0, len(poems.train)).tolist())
+    # in an unshuffled feed each document is one run of the same token after the document token; so here
+    text = poems.tokenizer.decode(read)
+    runs = [text[i] for i in range(len(text)) if i == 0 or text[i] != text[i - 1]]
+    assert len(runs) == len(set(runs)) == 40
+    assert read != feed._ring(epoch + 1, 0, len(poems.train)).tolist()
+    again = Feed(poems.train, poems.tokenizer.document_id, 1, window, seed)
+    assert again._ring(epoch, 0, len(poems.train)).tolist() == read
+
+
+def test_windows_are_cut_from_the_shuffled_ring(poems):
+    feed = feed_of(poems, lanes=3, window=5)
+    for cursor in (Cursor(0, 0), Cursor(0, 2), Cursor(2, 1)):
+        batch = feed.read(cursor)
+        ring = feed._ring(cursor.epoch, 0, len(poems.train))
+        offset = next(o for o in range(len(ring)) if np.array_equal(np.roll(ring, -o)[:5], batch.inputs[:, 0].numpy()))
+        for lane in range(3):
+            rolled = np.roll(ring, -offset - lane * feed.lane_tokens)
+            assert np.array_equal(rolled[:5], batch.inputs[:, lane].numpy())
+            assert np.array_equal(rolled[1:6], batch.targets[:, lane].numpy())
+
+
+def test_without_shuffling_the_order_is_that_of_the_files(poems):
+    feed = Feed(poems.train, poems.tokenizer.document_id, 1, 8, 0, shuffle=False)
+    assert torch.equal(epoch_of(feed, 0), torch.from_numpy(poems.train.read(0, 8 * feed.windows)))
+    shuffled = Feed(poems.train, poems.tokenizer.document_id, 1, 8, 0)
+    assert not torch.equal(epoch_of(shuffled, 0), epoch_of(feed, 0))

@@ -12,6 +12,9 @@ from tidegate.errors import TidegateError
 from tidegate.nn.dropout import mix
 from tidegate.text.store import TokenStore
 
+_SHUFFLE = 3
+"""sets these draws apart from others of the same seed"""
+
 
 class Cursor(NamedTuple):
     """Where the feed stands: the next window, counted within its epoch. It restores the feed exactly."""
@@ -38,12 +41,15 @@ class Batch(NamedTuple):
 class Feed:
     """Reads a store as a ring: lane b of an epoch starts at the epoch's offset + b·n and reads n tokens.
 
-    Each epoch starts at another place of the ring, drawn from the seed, so lanes and windows are cut elsewhere. A
-    lane's first window starts from the initial state, and so does every document (a token marks its start).
-    Texts shorter than ``lanes`` windows are read in fewer lanes.
+    In the ring the documents follow one another in an order drawn anew for each epoch, and each epoch but the first
+    starts at another place of it, so lanes and windows are cut elsewhere. A lane's first window starts from the initial
+    state, and so does every document (a token marks its start). Texts shorter than ``lanes`` windows are read in fewer
+    lanes. Nothing of the text is held in memory, only 16 bytes a document.
     """
 
-    def __init__(self, store: TokenStore, document_id: int, lanes: int, window: int, seed: int) -> None:
+    def __init__(
+        self, store: TokenStore, document_id: int, lanes: int, window: int, seed: int, shuffle: bool = True
+    ) -> None:
         tokens = len(store)
         if tokens < window + 1:
             raise TidegateError(
@@ -55,13 +61,18 @@ class Feed:
         self.lane_tokens = tokens // self.lanes
         self.windows = self.lane_tokens // window
         """windows of one epoch"""
+        starts = store.document_starts
+        # what comes before the first document token, if anything, counts as a document
+        self._starts = starts if len(starts) and starts[0] == 0 else np.concatenate([[0], starts])
+        self._shuffle = shuffle and len(self._starts) > 1
+        self._order: _Order | None = None
 
     def read(self, cursor: Cursor) -> Batch:
         """Return the window at the cursor; the same cursor always gives the same batch."""
         ring, T = len(self.store), self.window
         offset = 0 if cursor.epoch == 0 else mix(self.seed, cursor.epoch) % ring
         first = offset + cursor.window * T
-        columns = [self._ring(first + lane * self.lane_tokens, T + 1) for lane in range(self.lanes)]
+        columns = [self._ring(cursor.epoch, first + lane * self.lane_tokens, T + 1) for lane in range(self.lanes)]
         ids = torch.from_numpy(np.stack(columns, axis=1))
         fresh = ids[:-1] == self.document_id
         fresh[0] |= cursor.window == 0
@@ -69,8 +80,43 @@ class Feed:
         after = Cursor(cursor.epoch + 1, 0) if last else Cursor(cursor.epoch, cursor.window + 1)
         return Batch(ids[:-1], ids[1:], torch.ones(T, self.lanes), fresh, after)
 
-    def _ring(self, start: int, count: int) -> np.ndarray:
+    def _ring(self, epoch: int, start: int, count: int) -> np.ndarray:
+        """Return tokens of an epoch's ring."""
         start %= len(self.store)
         stop = min(start + count, len(self.store))
-        head = self.store.read(start, stop)
-        return head if stop - start == count else np.concatenate([head, self._ring(0, count - (stop - start))])
+        head = self._read(epoch, start, stop)
+        return head if stop - start == count else np.concatenate([head, self._ring(epoch, 0, count - (stop - start))])
+
+    def _read(self, epoch: int, start: int, stop: int) -> np.ndarray:
+        """Return tokens of the documents in the epoch's order."""
+        if not self._shuffle:
+            return self.store.read(start, stop)
+        if self._order is None or self._order.epoch != epoch:
+            self._order = _Order.draw(epoch, self.seed, self._starts, len(self.store))
+        order, parts = self._order, []
+        place = int(np.searchsorted(order.ends, start, side="right"))
+        while start < stop:
+            end, document = int(order.ends[place]), int(order.documents[place])
+            until = self._starts[document + 1] if document + 1 < len(self._starts) else len(self.store)
+            first = int(until) - (end - start)
+            part = self.store.read(first, first + min(stop, end) - start)
+            parts.append(part)
+            start, place = start + len(part), place + 1
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+class _Order(NamedTuple):
+    """The documents of one epoch."""
+
+    epoch: int
+    documents: np.ndarray
+    """(documents,) their numbers in the order in which they are read"""
+    ends: np.ndarray
+    """(documents,) where each ends in that order, in tokens"""
+
+    @classmethod
+    def draw(cls, epoch: int, seed: int, starts: np.ndarray, tokens: int) -> _Order:
+        """Draw an epoch's order from (seed, epoch) alone, so that a resumed run reads on in the same."""
+        documents = np.random.Generator(np.random.PCG64(mix(seed, epoch, _SHUFFLE))).permutation(len(starts))
+        lengths = np.diff(starts, append=tokens)
+        return cls(epoch, documents, np.cumsum(lengths[documents]))
