@@ -114,6 +114,14 @@ def test_importing_the_package_imports_nothing_heavy():
     )
 
 
+def test_what_reads_runs_without_torch_imports_none():
+    """These rooms lie among those of the training, but generate and runs use them."""
+    rooms = ("curves", "events", "record", "run_folder", "waiting")
+    code = f"import sys, {', '.join('tidegate.training.' + room for room in rooms)}; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"
+
+
 def test_the_command_line_imports_no_torch_for_help():
     code = (
         "import sys; from tidegate.cli import main, parse; main(['--help']);"

@@ -73,6 +73,11 @@ VERBS = {
             ),
             ("tidegate generate runs/shakespeare --temperature 0.5 --max-tokens 2000", "calmer and longer"),
             ("cat chapter.txt | tidegate generate runs/my-novel", "go on from a text, however long"),
+            (
+                "tidegate generate runs/my-novel --novelty training",
+                "and say how much of it stands in the training text",
+            ),
+            ("tidegate generate runs/my-novel --novelty books/", "or in other texts"),
         ),
         "model",
     ),

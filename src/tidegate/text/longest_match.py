@@ -1,11 +1,12 @@
 """The longest stretch that a short sequence shares with a very long one, which is read once, block by block.
 
-The samples are what is indexed, so the memory does not grow with the long sequence. A match of L symbols holds L - q + 1
-windows of q symbols side by side, so it is enough to look up every (L - q + 1)-th window of the long sequence among those
-of the sample: only where one is found are all L symbols compared. L is one more than the longest match so far, hence the
-search quickens as it goes. Windows are compared by a polynomial hash modulo 2^64, `sum of a[k] B^k`, of which one running
-sum gives every window at once; what a hash finds is then compared symbol by symbol, and equal windows have equal hashes,
-so the result is exact.
+The samples are what is indexed, so the memory does not grow with the long sequence. A match of L symbols holds
+L - q + 1 windows of q symbols, each one symbol further, so it is enough to look up every (L - q + 1)-th window of the
+long sequence among those of the sample: only where one is found are all L symbols compared. L is one more than the
+longest match so far, hence the search quickens as it goes.
+
+Windows are compared by a hash, the sum of a[k] B^k modulo 2^64, of which one running sum gives every window at once.
+Equal windows have equal hashes, and what a hash finds is compared symbol by symbol: the result is exact.
 """
 
 from __future__ import annotations
@@ -143,7 +144,9 @@ class _Sample:
         self._hashed, self._symbols, self._threshold = hashed, hashed.symbols, threshold
         self._start = self._length = 0
         self._windows: dict[int, _Windows] = {}
-        self._covering = np.zeros(max(0, len(self._symbols) - threshold + 1), bool)  # windows of `threshold` that were found
+        self._covering = np.zeros(
+            max(0, len(self._symbols) - threshold + 1), bool
+        )  # windows of `threshold` that were found
 
     @property
     def is_whole(self) -> bool:

@@ -105,12 +105,18 @@ def overlaps(texts: Sequence[str], pieces: Iterable[Piece], *, threshold: int | 
     ]
 
 
-def longest_run_in_store(text: str, store: TokenStore, tokenizer: Tokenizer) -> str:
+def longest_run_in_store(
+    text: str,
+    store: TokenStore,
+    tokenizer: Tokenizer,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> str:
     """Return the longest stretch of a text whose tokens stand side by side in a store, in whole characters.
 
-    Ids are compared, so nothing is decoded, and the files that the store was made of need not be there. Where a token is
-    a character this is the longest stretch that `overlaps` finds; of words or pairs of bytes that one may be longer by
-    parts of a token at its two ends. What the vocabulary lacks matches nothing.
+    Ids are compared, so nothing is decoded, and the files that the store was made of need not be there. Where a token
+    is a character this is the longest stretch that `overlaps` finds; of words or pairs of bytes that one may be longer
+    by parts of a token at its two ends. What the vocabulary lacks matches nothing.
+    ``report(tokens read, in all)`` is called as the reading goes on.
     """
     ids = tokenizer.encode(text)
     search = MatchSearch([ids], [max(1, len(ids))])
@@ -118,6 +124,7 @@ def longest_run_in_store(text: str, store: TokenStore, tokenizer: Tokenizer) -> 
         block = store.read(start, min(start + BLOCK, len(store)))
         block[(block == tokenizer.document_id) | (block == tokenizer.unknown_id)] = SEPARATOR
         search.feed(block.astype(np.uint32))
+        report(start + len(block), len(store))
         if search.finished:
             break
     [match] = search.matches

@@ -45,6 +45,8 @@ class Prepared:
     """tells content, split and tokenizer: equal digests mean equal stores"""
     reused: bool
     """the stores were in the cache, nothing was encoded"""
+    text_digest: str
+    """tells content and split, whatever the tokenizer: equal digests mean the same validation text"""
 
 
 def prepare(
@@ -70,15 +72,38 @@ def prepare(
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{text.digest[:32]}.lock"):  # a second process waits here, then finds all done
             tokenizer = tokenizer or _learnt(text, kind, vocabulary, cache)
-            digest = canonical_digest([text.digest, tokenizer.digest, store_format.FORMAT_VERSION])
+            digest = _digest_of_stores(text, tokenizer.digest)
             folder = cache / digest[:32]
             stores = _opened(folder, text, tokenizer)
             if reused := stores is not None:
-                return Prepared(tokenizer, *stores, digest, reused)
+                return Prepared(tokenizer, *stores, digest, reused, text.digest)
             _encode(text, tokenizer, folder, shard_tokens)
-            return Prepared(tokenizer, *_open(folder, text, tokenizer), digest, reused)
+            return Prepared(tokenizer, *_open(folder, text, tokenizer), digest, reused, text.digest)
     except OSError as error:
         raise TidegateError(f"The prepared text could not be written to {cache}: {error.strerror or error}.") from None
+
+
+def training_pieces(
+    data: Sequence[TextArgument],
+    *,
+    digest: str,
+    tokenizer_digest: str,
+    validation: float = 0.1,
+    validation_data: Sequence[TextArgument] = (),
+    progress: Progress | None = None,
+) -> Iterator[Piece]:
+    """Yield the pieces that `prepare` trains on, of a text that it prepared before under these digests.
+
+    The text is read once to know that it is the same, and again as the pieces are taken. Errors: a TidegateError where
+    it is not there or has changed.
+    """
+    text = _split_text(data, validation, validation_data, progress or (lambda label, done, total: None))
+    if _digest_of_stores(text, tokenizer_digest) != digest:
+        raise TidegateError(
+            f"The text has changed since the training (it began with {text.sources[0].name}): give it back as it was, "
+            "or name another text."
+        )
+    yield from (piece for trained, piece in text.pieces("Reading the text") if trained)
 
 
 @dataclass(frozen=True)
@@ -106,6 +131,10 @@ class _SplitText:
         yield from split(meter.through(_read(self.sources, label, self.progress)), self.boundary)
         if meter.content != self.content:
             raise TidegateError("The text changed while it was read: start again when nothing writes to it.")
+
+
+def _digest_of_stores(text: _SplitText, tokenizer_digest: str) -> str:
+    return canonical_digest([text.digest, tokenizer_digest, store_format.FORMAT_VERSION])
 
 
 def _split_text(
