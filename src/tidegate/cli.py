@@ -92,6 +92,19 @@ VERBS = {
         ),
         "model",
     ),
+    "runs": Verb(
+        "tidegate.runs:runs",
+        ("tidegate.runs:RunsSettings",),
+        "List and compare runs; needs no PyTorch.",
+        (
+            ("tidegate runs", "those under runs/, the best first"),
+            ("tidegate runs --plot runs/comparison.png", "and a picture of their validation losses"),
+            ("tidegate runs sweep/ runs/shakespeare --sort speed", "others, the fastest first"),
+            ("tidegate runs --json", "for a program to read"),
+        ),
+        "folder",
+        True,
+    ),
     "doctor": Verb(
         "tidegate.doctor:doctor",
         ("tidegate.doctor:DoctorSettings",),

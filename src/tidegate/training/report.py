@@ -20,7 +20,7 @@ def card_of(
     sample: str,
     copied: str | None = None,
 ) -> Card:
-    """Return the card of a run as it stands; copied: what of the sample stands in the training text, None if unknown."""
+    """Return the card of a run as it stands; copied: what of the sample the training text has, None if unknown."""
     training, progress = record.training, state.progress
     source = ", ".join(Path(name).name for name in record.data.data) or f"the embedded corpus {record.data.corpus}"
     return Card(
