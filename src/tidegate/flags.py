@@ -103,9 +103,7 @@ class Flags:
             text, shown = _field_help(self.kinds[0], self.positional), self.positional.upper()
             if self.many:
                 # apart from the field, which a YAML file may set as well
-                parser.add_argument(
-                    "texts", nargs="*", type=str, default=[], metavar=shown, help=text
-                )
+                parser.add_argument("texts", nargs="*", type=str, default=[], metavar=shown, help=text)
             else:
                 parser.add_argument(self.positional, type=str, metavar=shown, help=text)
         for kind in self.kinds:

@@ -34,7 +34,7 @@ class RunsSettings:
     """best: the lowest validation loss first, text by text; name; started, tokens, time, speed, parameters: the latest
     or largest first."""
     plot: str | None = None
-    """Draw the validation losses of all runs into this file, a .png."""
+    """Draw the validation losses of all runs into this file, a .png. Each has the number that it has in the table."""
     json: bool = False
     """Print a JSON list instead of the table."""
 
@@ -131,18 +131,7 @@ def _print_table(
     if len(groups) < 2:
         del columns["text"]
     # where the terminal is narrow, less is shown, but what is shown is whole
-    for dispensable in (
-        "",
-        "started",
-        "tokens/s",
-        "parameters",
-        "time",
-        "tokenizer",
-        "tokens",
-        "text",
-        "model",
-        "state",
-    ):
+    for dispensable in ("", *_DISPENSABLE):
         columns.pop(dispensable, None)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for name, side in columns.items():
@@ -180,6 +169,10 @@ def _row(number: int, run: RunSummary, name: str, groups: Sequence[Group]) -> di
 
 
 _ROW_OF_ALL = ("#", "run", "text", "model", "tokenizer", "parameters", "state", "tokens", "time", "tokens/s", "started")
+
+
+_DISPENSABLE = ("started", "tokens/s", "parameters", "time", "tokenizer", "tokens", "text", "model", "state")
+"""Columns in the order in which a narrow terminal goes without them."""
 
 
 def _duration(seconds: float) -> str:

@@ -27,6 +27,8 @@ CHINESE_FONTS = (
 )  # fmt: skip
 STYLES = ("-", "--", ":", "-.")
 ROW_INCHES = 4.2
+MARKED = 60
+"""Most evaluations of a run that are drawn as points as well."""
 
 
 def draw_comparison(path: Path, groups: Sequence[Group], names: Mapping[Path, str], numbers: Mapping[Path, int]) -> int:
@@ -36,7 +38,7 @@ def draw_comparison(path: Path, groups: Sequence[Group], names: Mapping[Path, st
     fonts that are installed have its characters, else by its model. Runs without an evaluation, or of a tokenizer whose
     bits a byte are not known yet, are left out.
     """
-    drawn = [(group, curves) for group in groups if (curves := _curves(group))]
+    drawn = [(group, curves) for group in groups if (curves := _curves(group, numbers))]
     if not drawn:
         return 0
     figure = Figure(figsize=(13, ROW_INCHES * len(drawn)), dpi=110, layout="constrained")
@@ -49,10 +51,10 @@ def draw_comparison(path: Path, groups: Sequence[Group], names: Mapping[Path, st
     return sum(len(curves) for _, curves in drawn)
 
 
-def _curves(group: Group) -> list[tuple[RunSummary, list[float]]]:
-    """Return the runs that can be drawn, each with its losses in the group's unit."""
+def _curves(group: Group, numbers: Mapping[Path, int]) -> list[tuple[RunSummary, list[float]]]:
+    """Return the runs that can be drawn, by number, each with its losses in the group's unit."""
     found = []
-    for run in group.runs:
+    for run in sorted(group.runs, key=lambda run: numbers[run.path]):
         losses = [loss for e in run.evaluations if (loss := group.convert(run, e.nats)) is not None]
         if losses:
             found.append((run, losses))
@@ -67,7 +69,7 @@ def _draw_group(
         look: dict[str, Any] = {
             "color": colours[number % len(colours)],
             "linestyle": STYLES[number // len(colours) % len(STYLES)],
-            "marker": "o",
+            "marker": "o" if len(losses) <= MARKED else "",
             "markersize": 3,
             "label": label,
         }
