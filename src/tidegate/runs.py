@@ -165,7 +165,7 @@ def _row(number: int, run: RunSummary, name: str, groups: Sequence[Group]) -> di
         "started": run.started[:16].replace("T", " "),
     }
     styles = {"state": "green" if run.state == "running" else "", group.unit: "bold green" if group.best is run else ""}
-    return {column: Text(cell, styles.get(column, "")) for column, cell in cells.items()}
+    return {column: Text(printable(cell), styles.get(column, "")) for column, cell in cells.items()}
 
 
 _ROW_OF_ALL = ("#", "run", "text", "model", "tokenizer", "parameters", "state", "tokens", "time", "tokens/s", "started")

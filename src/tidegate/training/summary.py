@@ -105,6 +105,10 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _walk(inner, depth - 1)
 
 
+_UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What JSON of another shape than a run writes ends in."""
+
+
 def summarize(path: Path) -> RunSummary:
     """Read a run's folder; whatever is wrong with it makes a broken run, never an error."""
     folder = RunFolder(path)
@@ -116,7 +120,7 @@ def summarize(path: Path) -> RunSummary:
         return RunSummary(path, "broken", str(error))
     except OSError as error:
         return RunSummary(path, "broken", f"{error.filename or path} could not be read: {error.strerror or error}.")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # JSON of another shape than a run writes
+    except _UNEXPECTED as error:
         return RunSummary(path, "broken", f"{folder.log} or {folder.record} has an unexpected value ({error}).")
 
 
@@ -144,9 +148,9 @@ def _summary(
         tokenizer=data.tokenizer + (f", {size[0]:,}" if size else ""),
         parameters=size[1] if size else None,
         text=", ".join(Path(name).name for name in data.data) or f"embedded corpus {data.corpus}",
-        text_digest=record.text_digest,
-        data_digest=record.data_digest,
-        started=record.started,
+        text_digest=str(record.text_digest),
+        data_digest=str(record.data_digest),
+        started=str(record.started),
         progress=float(last.get("progress", 0.0)),
         step=int(last.get("step", 0)),
         tokens=int(last.get("tokens", 0)),
