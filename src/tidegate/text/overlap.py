@@ -1,8 +1,7 @@
 """How much of a text a model copied: the longest stretch of it that stands in a corpus, word for word.
 
->>> from tidegate.text.overlap import overlaps_with_files
->>> [found] = overlaps_with_files([text], ["corpus/"])             # doctest: +SKIP
->>> found.length, found.stretch                                     # doctest: +SKIP
+>>> [found] = tidegate.overlaps_with_files([text], ["corpus/"])    # doctest: +SKIP
+>>> found.length, found.stretch, found.covered_share                # doctest: +SKIP
 """
 
 from __future__ import annotations
