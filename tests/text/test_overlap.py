@@ -97,6 +97,11 @@ def test_nothing_in_common(text):
     assert (found.length, found.stretch, found.covered, found.share) == (0, "", 0, 0.0)
 
 
+def test_a_threshold_below_one_is_refused():
+    with pytest.raises(TidegateError, match="threshold is 0"):
+        overlaps(["a"], [], threshold=0)
+
+
 def test_no_texts_and_no_pieces():
     assert overlaps([], [Piece("abc", True)]) == []
     assert overlaps(["abc"], [])[0].length == 0

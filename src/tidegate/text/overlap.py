@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.errors import TidegateError
 from tidegate.text.corpus import Piece, read_pieces
 from tidegate.text.longest_match import SEPARATOR, MatchSearch
 from tidegate.text.normalize import normalize
@@ -81,6 +82,8 @@ def overlaps(texts: Sequence[str], pieces: Iterable[Piece], *, threshold: int | 
 
     The pieces are not read to their end where nothing more can be found.
     """
+    if threshold is not None and threshold < 1:
+        raise TidegateError(f"threshold is {threshold}, but a stretch has 1 character or more: give such a number.")
     texts = [normalize(text) for text in texts]
     thresholds = [threshold or threshold_of(text) for text in texts]
     search = MatchSearch([_code_points(text) for text in texts], thresholds)
