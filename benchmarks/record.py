@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tidegate.training.record import surroundings
+from tidegate.training.surroundings import surroundings
 
 RESULTS = Path(__file__).parent / "results"
 

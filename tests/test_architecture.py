@@ -20,7 +20,7 @@ LAYERS = {
     "runtime": 4, "nn": 4,
     "models": 5,
     "training": 6,
-    "train": 7, "prepare": 7, "evaluate": 7, "generate": 7, "gradcheck": 7, "doctor": 7,
+    "train": 7, "prepare": 7, "evaluate": 7, "generate": 7, "runs": 7, "gradcheck": 7, "doctor": 7,
     "flags": 8,
     "cli": 9, "__main__": 10, "__init__": 0,
 }  # fmt: skip
@@ -34,6 +34,7 @@ TORCH_FREE = (
     "flags",
     "cli",
     "generate",
+    "runs",
     "gradcheck",
     "doctor",
     "native",
@@ -112,6 +113,15 @@ def test_importing_the_package_imports_nothing_heavy():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_what_reads_runs_without_torch_imports_none():
+    """These rooms lie among those of the training, but generate and runs use them."""
+    rooms = ("comparison_picture", "curves", "events", "record", "run_folder", "summary", "waiting")
+    names = ", ".join(["tidegate.runs", "tidegate.generate", *(f"tidegate.training.{room}" for room in rooms)])
+    code = f"import sys, {names}; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"
 
 
 def test_the_command_line_imports_no_torch_for_help():

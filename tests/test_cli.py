@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,7 @@ def test_a_damaged_checkpoint_is_refused(run, capsys):
 
 
 def test_a_second_process_is_refused(run, here, capsys):
-    from tidegate.training.run import RunFolder
+    from tidegate.training.run_folder import RunFolder
 
     with RunFolder(run).locked():
         assert "Another process is training into run" in mistake(capsys, "train", "--resume", "run")
@@ -307,6 +308,27 @@ def test_the_card_gives_the_command_that_makes_the_run_again(here):
     assert model == ModelConfig(cell="gru", hidden_size=8, tied=True)
     assert (training.steps, training.lanes, training.log_every) == (20, 4, 1)
     assert str(here) not in card  # a card is for others to read
+
+
+def test_the_record_keeps_when_it_began_and_on_which_text(run, here):
+    before = json.loads((run / "training/run.json").read_text(encoding="utf-8"))
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(before["started"])).total_seconds()) < 300
+    (run / "training/run.json").write_text(json.dumps(before | {"started": "2020-01-01", "text_digest": ""}))
+    assert main(["train", "--resume", "run"]) == 0
+    after = json.loads((run / "training/run.json").read_text(encoding="utf-8"))
+    assert (after["started"], after["text_digest"]) == ("2020-01-01", before["text_digest"])
+    assert main(["train", "text.txt", "--out", "bytes", "--tokenizer", "bytes", *SMALL]) == 0
+    other = json.loads((here / "bytes/training/run.json").read_text(encoding="utf-8"))
+    assert other["text_digest"] == before["text_digest"]
+    assert other["data_digest"] != before["data_digest"]
+
+
+def test_the_card_says_what_of_its_sample_was_copied(run, here):
+    card = (run / "README.md").read_text(encoding="utf-8")
+    sample, stretch = re.findall(r"```text\n(.*?)\n```", card, re.DOTALL)
+    assert stretch in sample
+    assert stretch in (here / "text.txt").read_text(encoding="utf-8")
+    assert f"has {len(stretch)} of its {len(sample)} characters" in card
 
 
 def test_a_run_killed_before_its_last_figures_gets_them_when_resumed(run, capsys):

@@ -13,9 +13,15 @@ import pytest
 from tests.runtime.small_models import small_model, write_folder
 from tidegate import generate as verb
 from tidegate import native
+from tidegate.cli import main
+from tidegate.config import DataConfig, ModelConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.generate import GenerateSettings, generate
 from tidegate.runtime.sampling import Sampling
+from tidegate.text.corpus import Piece
+from tidegate.text.overlap import overlaps
+from tidegate.text.prepare import prepare
+from tidegate.training.record import RunRecord, write_record
 
 CODE = (
     "import sys; from tidegate.cli import main\n"
@@ -177,6 +183,101 @@ def test_a_terminal_gets_no_control_characters():
         verb.Output(stream).write("春\x1b[31m\x9b\x07\t\n")
     assert terminal.getvalue() == "春�[31m��\t\n"
     assert file.getvalue() == "春\x1b[31m\x9b\x07\t\n"
+
+
+def novelty_lines(err):
+    return [line for line in err.splitlines() if "stretch" in line]
+
+
+@pytest.mark.parametrize("prompt", ["ROMEO:", "春眠"])
+def test_novelty_says_what_was_copied(run, tmp_path, capsys, prompt):
+    text = small_model().generate(prompt, max_tokens=80, end_at_document=False)
+    (tmp_path / "corpus.txt").write_text("before " + text[10:40] + "\n\nQ\n" + text[50:80], encoding="utf-8")
+    settings = GenerateSettings(run, prompt, 80, end_at_document=False, novelty=(str(tmp_path / "corpus.txt"),))
+    generate(settings, Sampling())
+    out, err = capsys.readouterr()
+    assert out.rstrip("\n") == (prompt + text).rstrip("\n")  # the text alone
+    [longest, covered] = novelty_lines(err)
+    found = overlaps([text], [Piece((tmp_path / "corpus.txt").read_text(encoding="utf-8"), True)])[0]
+    assert found.length >= 30
+    assert longest == f"longest stretch {found.length} of 80 characters ({found.length / 80:.1%}): {found.stretch!r}"
+    assert covered.startswith(f"in stretches of {found.threshold} characters or more: {found.covered} characters (")
+
+
+def test_novelty_of_several_samples_in_several_corpora(run, tmp_path, capsys):
+    texts = [small_model().generate("R", max_tokens=40, sample=k, end_at_document=False) for k in range(2)]
+    for k, text in enumerate(texts):
+        (tmp_path / f"{k}.md").write_text(text * 9, encoding="utf-8")
+    novelty = (str(tmp_path / "0.md"), str(tmp_path / "1.md"))
+    generate(GenerateSettings(run, "R", 40, 2, end_at_document=False, novelty=novelty), Sampling())
+    lines = novelty_lines(capsys.readouterr().err)
+    assert [line[: len("sample 1: ")] for line in lines] == ["sample 1: "] * 2 + ["sample 2: "] * 2
+    assert all("40 of 40 characters (100.0%)" in line for line in lines[::2])
+
+
+def test_a_long_stretch_is_shown_by_its_ends():
+    text = "春" * 100 + "x" * 300 + "秋" * 100
+    assert verb._shortened(text) == "春" * 80 + " … " + "秋" * 80
+    assert verb._shortened("春秋") == "春秋"
+
+
+def test_what_novelty_cannot_do_is_said_before_anything_is_written(run, tmp_path, capsys):
+    for words, said in (
+        (("--novelty", "nowhere.txt"), "no file or folder 'nowhere.txt'"),
+        (("--novelty", "training"), "does not say what it learnt from"),
+        (("--novelty", "training", "--novelty", "a.txt"), "stands alone"),
+        (("--novelty", "a.txt", "--max-tokens", "null"), "max_tokens is null"),
+    ):
+        assert main(["generate", run, *words]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert said in err
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A run folder and its training text, by a record alone."""
+    folder = write_folder(tmp_path / "trained")
+    text = tmp_path / "文本.txt"
+    text.write_text("the tide comes in, 潮起潮落。\n" * 40 + "ROMEO" * 100, encoding="utf-8")
+    data = DataConfig(data=(str(text),), validation=0.3)
+    prepared = prepare(data.data, cache=tmp_path / "cache", validation=0.3)
+    (folder / "training").mkdir()
+    record = RunRecord(
+        data, ModelConfig(), TrainingConfig(), prepared.digest, prepared.tokenizer.digest, {}, "tidegate train"
+    )
+    write_record(folder / "training/run.json", record)
+    return folder, text, prepared
+
+
+def test_novelty_against_the_text_that_the_model_learnt_from(trained, capsys):
+    folder, text, prepared = trained
+    assert main(["generate", str(folder), "--novelty", "training", "--max-tokens", "90"]) == 0
+    err = capsys.readouterr().err
+    learnt_from = prepared.tokenizer.decode(prepared.train.read(1, len(prepared.train)))
+    assert learnt_from != text.read_text(encoding="utf-8")
+    [found] = overlaps([small_model().generate(max_tokens=90)], [Piece(learnt_from, True)])
+    assert f"longest stretch {found.length} of " in err
+
+
+def test_the_validation_part_was_not_learnt_from(trained, monkeypatch, capsys):
+    folder, *_ = trained
+    monkeypatch.setattr(verb, "write", lambda *a, **k: iter(["ROMEOROMEOROMEO, the tide comes in"]))
+    assert main(["generate", str(folder), "--novelty", "training"]) == 0
+    assert "longest stretch 17 of 34 characters (50.0%): 'the tide comes in'" in capsys.readouterr().err
+
+
+def test_a_training_text_that_changed_or_moved_is_told_of(trained, capsys):
+    folder, text, _ = trained
+    text.write_text(text.read_text(encoding="utf-8") + "more", encoding="utf-8")
+    assert main(["generate", str(folder), "--novelty", "training", "--max-tokens", "5"]) == 2
+    assert "has changed since the training" in capsys.readouterr().err
+    text.rename(text.with_suffix(".md"))
+    assert main(["generate", str(folder), "--novelty", "training", "--max-tokens", "5"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "文本.txt" in err
+    assert "--novelty FILE" in err
 
 
 def test_a_silent_pipe_is_told_of(run, capsys, monkeypatch):

@@ -19,8 +19,17 @@ _HOMES = {
     "TidegateError": "tidegate.errors",
     "LanguageModel": "tidegate.models.language_model",
     "ModelConfig": "tidegate.config",
+    "overlaps_with_files": "tidegate.text.overlap",
 }
-__all__ = ["LanguageModel", "ModelConfig", "Sampling", "TidegateError", "__version__", "load"]
+__all__ = [
+    "LanguageModel",
+    "ModelConfig",
+    "Sampling",
+    "TidegateError",
+    "__version__",
+    "load",
+    "overlaps_with_files",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -86,6 +86,11 @@ VERBS = {
             ),
             ("tidegate generate runs/shakespeare --temperature 0.5 --max-tokens 2000", "calmer and longer"),
             ("cat chapter.txt | tidegate generate runs/my-novel", "go on from a text, however long"),
+            (
+                "tidegate generate runs/my-novel --novelty training",
+                "and say how much of it stands in the training text",
+            ),
+            ("tidegate generate runs/my-novel --novelty books/", "or in other texts"),
         ),
         "model",
     ),
@@ -99,6 +104,19 @@ VERBS = {
             ("tidegate evaluate runs/shakespeare --json", "for a program to read"),
         ),
         "model",
+    ),
+    "runs": Verb(
+        "tidegate.runs:runs",
+        ("tidegate.runs:RunsSettings",),
+        "List and compare runs; needs no PyTorch.",
+        (
+            ("tidegate runs", "those under runs/, the best first"),
+            ("tidegate runs --plot runs/comparison.png", "and a picture of their validation losses"),
+            ("tidegate runs sweep/ runs/shakespeare --sort speed", "others, the fastest first"),
+            ("tidegate runs --json", "for a program to read"),
+        ),
+        "folder",
+        True,
     ),
     "doctor": Verb(
         "tidegate.doctor:doctor",

@@ -20,7 +20,7 @@ from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
 from tidegate.training.measure import LossSum, Protocol, measure
 from tidegate.training.record import read_record
-from tidegate.training.run import RunFolder
+from tidegate.training.run_folder import RunFolder
 from tidegate.training.waiting import prepare_text, waiting, with_standard_input
 
 

@@ -100,12 +100,12 @@ class Flags:
             "--config", action="config", help="A YAML file with any of the options below; flags override it."
         )
         if self.positional:
-            text = _field_help(self.kinds[0], self.positional)
+            text, shown = _field_help(self.kinds[0], self.positional), self.positional.upper()
             if self.many:
                 # apart from the field, which a YAML file may set as well
-                parser.add_argument("texts", nargs="*", type=str, default=[], metavar="TEXT", help=text)
+                parser.add_argument("texts", nargs="*", type=str, default=[], metavar=shown, help=text)
             else:
-                parser.add_argument(self.positional, type=str, metavar=self.positional.upper(), help=text)
+                parser.add_argument(self.positional, type=str, metavar=shown, help=text)
         for kind in self.kinds:
             skip = {self.positional} if kind is self.kinds[0] and self.positional and not self.many else set()
             parser.add_class_arguments(kind, skip=skip)

@@ -7,21 +7,30 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TextIO
 
 from tidegate import native
 from tidegate.errors import TidegateError
 from tidegate.runtime.model import Model, load
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stream import read_prompt, write
+from tidegate.text.corpus import Piece, read_pieces
+from tidegate.text.embedded_corpora import embedded_corpus
 from tidegate.text.printable import printable
+from tidegate.text.sources import Source, find_sources
 
 INTERRUPTED = 130
 BLOCK = 1 << 16
 PATIENCE = 1.0
 """Seconds after which a reader of a silent standard input says that it waits."""
+TRAINING = "training"
+"""The corpus of `novelty` that stands for the model's own training text."""
+STRETCH_SHOWN = 160
+"""Characters of a copied stretch that are shown: of a longer one its two ends."""
 
 
 @dataclass(frozen=True)
@@ -42,31 +51,46 @@ class GenerateSettings:
     """End a text where the model ends the document; false: go on within it."""
     echo: bool = True
     """Write the prompt before the text (one from standard input: before the first text alone)."""
+    novelty: tuple[str, ...] = ()
+    """Say how much of each text stands word for word in a corpus: a file, folder or glob (several times for several),
+    or the word training for what the model itself learnt from."""
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None and self.max_tokens < 1:
             raise TidegateError(f"max_tokens is {self.max_tokens}, but it must be 1 or more, or null for no end.")
         if self.num_samples < 1:
             raise TidegateError(f"num_samples is {self.num_samples}, but it must be 1 or more.")
+        if self.novelty and self.max_tokens is None:
+            raise TidegateError("novelty compares a text that has ended, but max_tokens is null: give it a number.")
+        if TRAINING in self.novelty and len(self.novelty) > 1:
+            raise TidegateError(
+                f"novelty is {', '.join(self.novelty)}, but {TRAINING} stands alone: leave the others out, or name a "
+                f"file or folder of that name as ./{TRAINING}."
+            )
 
 
 def generate(settings: GenerateSettings, sampling: Sampling) -> int:
     """Write the samples to stdout; returns the exit code, 130 where Ctrl-C ended it."""
     model = load(settings.model)
+    corpus = _find_corpus(settings) if settings.novelty else None
     _say(f"Kernels: {native.describe(native.default_threads())}")
     if sampling.seed is None:
         sampling = sampling.seeded()
         _say(f"seed {sampling.seed}")
     out = Output(sys.stdout)
     try:
-        _write_samples(model, settings, sampling, out)
+        texts = _write_samples(model, settings, sampling, out)
     except KeyboardInterrupt:
         out.end_line()
         return INTERRUPTED
+    if corpus is not None:
+        _report_novelty(texts, corpus)
     return 0
 
 
-def _write_samples(model: Model, settings: GenerateSettings, sampling: Sampling, out: Output) -> None:
+def _write_samples(model: Model, settings: GenerateSettings, sampling: Sampling, out: Output) -> list[str]:
+    """Write the samples; returns them, without the prompt, where they are to be compared."""
+    texts = []
     window, echo = sampling.repetition_window, ""
     if settings.prompt == "-" or (not settings.prompt and _offers_text(sys.stdin)):
         # of any length, so it is not kept: what is read is written at once
@@ -79,6 +103,7 @@ def _write_samples(model: Model, settings: GenerateSettings, sampling: Sampling,
         if settings.num_samples > 1:
             _say(f"--- sample {sample + 1} of {settings.num_samples} ---")
         out.write(echo)
+        kept = []
         for piece in write(
             model,
             reading,
@@ -89,7 +114,84 @@ def _write_samples(model: Model, settings: GenerateSettings, sampling: Sampling,
             end_at_document=settings.end_at_document,
         ):
             out.write(piece)
+            if settings.novelty:
+                kept.append(piece)
         out.end_line()
+        texts.append("".join(kept))
+    return texts
+
+
+class Corpus(NamedTuple):
+    """What samples are compared with."""
+
+    name: str
+    read: Callable[[Callable[[int, int], None]], Iterator[Piece]]
+    """yields the pieces of its text, and tells a function the bytes on disk read so far and in all"""
+
+
+def _find_corpus(settings: GenerateSettings) -> Corpus:
+    """Find the text to compare with before anything is written, so that a mistake shows at once."""
+    from tidegate.text.formats import Reading
+    from tidegate.text.prepare import training_pieces  # the rooms of training: not needed just to write
+    from tidegate.training.record import read_record
+    from tidegate.training.run_folder import RunFolder
+    from tidegate.training.waiting import cache_folder
+
+    if settings.novelty != (TRAINING,):
+        return Corpus(", ".join(settings.novelty), partial(_read_sources, find_sources(settings.novelty)))
+    path = RunFolder(Path(settings.model)).record
+    if not path.is_file():
+        raise TidegateError(f"{settings.model} does not say what it learnt from: name the text, --novelty FILE.")
+    record = read_record(path)
+    data = record.data.data or (embedded_corpus(record.data.corpus),)
+    held_out = () if record.data.validation_data is None else (record.data.validation_data,)
+    try:
+        find_sources([*data, *held_out])
+    except TidegateError as error:
+        raise TidegateError(
+            f"{error} It is what the model learnt from; where that lies elsewhere now, name it: --novelty FILE."
+        ) from None
+    pieces = partial(
+        training_pieces,
+        data,
+        cache=cache_folder(None),
+        reading=Reading(record.data.encoding, record.data.columns),
+        keep_duplicates=record.data.keep_duplicates,
+        digest=record.data_digest,
+        tokenizer_digest=record.tokenizer_digest,
+        validation=record.data.validation,
+        validation_data=held_out,
+    )
+    return Corpus("the training text", lambda tell: pieces(progress=lambda label, done, total: tell(done, total)))
+
+
+def _read_sources(sources: Sequence[Source], tell: Callable[[int, int], None]) -> Iterator[Piece]:
+    total = sum(source.size for source in sources)
+    return read_pieces(sources, report=lambda done: tell(done, total))
+
+
+def _report_novelty(texts: Sequence[str], corpus: Corpus) -> None:
+    from rich.console import Console
+
+    from tidegate.text.overlap import overlaps
+    from tidegate.training.waiting import waiting
+
+    with waiting(Console(stderr=True), f"comparing with {corpus.name}") as tell:
+        found = overlaps(texts, corpus.read(tell))
+    _say(f"--- how much of {'it' if len(texts) == 1 else 'them'} stands word for word in {corpus.name} ---")
+    for number, overlap in enumerate(found, 1):
+        which = f"sample {number}: " if len(texts) > 1 else ""
+        shown = f": {_shortened(overlap.stretch)!r}" if overlap.length else ""
+        of_all = f"{overlap.length:,} of {len(overlap.text):,} characters ({overlap.share:.1%})"
+        covered = f"{overlap.covered:,} characters ({overlap.covered_share:.1%})"
+        _say(f"{which}longest stretch {of_all}{shown}")
+        _say(f"{which}in stretches of {overlap.threshold} characters or more: {covered}")
+
+
+def _shortened(text: str) -> str:
+    """Return the text, or its two ends."""
+    half = STRETCH_SHOWN // 2
+    return text if len(text) <= STRETCH_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
 class Output:

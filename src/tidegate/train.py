@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shlex
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from tidegate.folder.card import write_card
 from tidegate.folder.model_folder import read_tokenizer, write_config
 from tidegate.models.language_model import LanguageModel
 from tidegate.nn.sequence import kernels_line
+from tidegate.text.overlap import longest_run_in_store
 from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
 from tidegate.training.batches import Feed
@@ -31,13 +33,14 @@ from tidegate.training.record import (
     command_of,
     read_record,
     settle,
-    surroundings,
     write_record,
 )
 from tidegate.training.report import card_of
-from tidegate.training.run import RunFolder, RunOutside, interruptible
+from tidegate.training.run import RunOutside, interruptible
+from tidegate.training.run_folder import RunFolder
 from tidegate.training.schedule import Horizon
 from tidegate.training.state import TrainState, new_state, restore
+from tidegate.training.surroundings import surroundings
 from tidegate.training.view import SteadyConsole, TerminalView
 from tidegate.training.waiting import prepare_text, waiting, with_standard_input
 
@@ -88,6 +91,8 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
         prepared.tokenizer.digest,
         surroundings(),
         command,
+        prepared.text_digest,
+        datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if recorded is not None:
         _check_same(recorded, record, folder)
@@ -191,7 +196,8 @@ class Training:
         """Write a new run's first files, or put back a resumed one's state; returns the step it goes on from."""
         # the first file: whatever is killed after it can be resumed. A resumed run's text may lie elsewhere now
         first = self.recorded or self.record
-        write_record(self.folder.record, dataclasses.replace(first, data=self.record.data))
+        first = dataclasses.replace(first, data=self.record.data, text_digest=self.record.text_digest)
+        write_record(self.folder.record, first)
         documents = len(self.prepared.train.document_starts)
         write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents)
         if self.recorded is None:
@@ -236,6 +242,10 @@ class Training:
                         state.model, self.prepared.validation, self.prepared.tokenizer, protocol, progress
                     )
         outside.results = results
+        if outside.sample:  # at the end alone: the whole training text is read for it
+            with waiting(self.console, "comparing the sample with the training text") as progress:
+                store, tokenizer = self.prepared.train, self.prepared.tokenizer
+                outside.copied = longest_run_in_store(outside.sample, store, tokenizer, progress)
         outside.keep(state)
         figures = {
             f"{name}/{figure}": value for name, loss in results.items() for figure, value in loss.figures().items()
@@ -249,7 +259,8 @@ class Training:
         self._say(f"Done: {self.folder.path}   Have it write:  tidegate generate {shlex.quote(str(self.folder.path))}")
 
     def _write_card(self, state: TrainState, outside: RunOutside) -> None:
-        write_card(self.folder.path, card_of(self.record, self.prepared, state, outside.results, outside.sample))
+        card = card_of(self.record, self.prepared, state, outside.results, outside.sample, outside.copied)
+        write_card(self.folder.path, card)
 
     def _title(self) -> str:
         # not the folder's name: it may be Chinese, and the fonts that draw pictures often lack its characters

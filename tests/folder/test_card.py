@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -45,6 +46,14 @@ def test_it_holds_what_it_was_given(tmp_path):
     assert "gru_reset_before" in text
     assert r"window256 \| bits a byte" in text
     assert text.endswith(".\n")
+
+
+def test_it_says_what_of_a_sample_was_copied():
+    card = replace(CARD, copied=["處處聞啼鳥", ""])
+    text = render_card(card, "x")
+    assert "has 5 of its 13 characters (38.5%):\n\n```text\n處處聞啼鳥\n```" in text
+    assert text.count("Nothing of it stands in the training text.") == 1
+    assert "training text" not in render_card(CARD, "x")
 
 
 def test_it_is_a_pure_function_of_the_card():

@@ -28,6 +28,8 @@ class Card:
     results: Sequence[tuple[str, str]] = ()
     """(metric with its protocol, value)"""
     samples: Sequence[str] = ()
+    copied: Sequence[str] = ()
+    """for each sample its longest stretch that stands in the training text; empty where that is not known"""
     command: str = ""
     """the command that made the model"""
     versions: Sequence[tuple[str, str]] = ()
@@ -45,7 +47,7 @@ def render_card(card: Card, folder: str) -> str:
         f"# {_line(card.title)}",
         _summary(card),
         *_table("Results", ("metric, protocol", "value"), card.results),
-        *_samples(card.samples),
+        *_samples(card.samples, card.copied),
         "## Use",
         fenced(f"tidegate generate {_quoted(folder)}", "sh"),
         fenced(_python(folder), "python"),
@@ -89,8 +91,25 @@ def _quoted(word: str) -> str:
     return word if re.fullmatch(r"[\w./-]+", word) else "'" + word.replace("'", "'\\''") + "'"
 
 
-def _samples(samples: Sequence[str]) -> list[str]:
-    return ["## Samples", *(fenced(sample, "text") for sample in samples)] if samples else []
+def _samples(samples: Sequence[str], copied: Sequence[str]) -> list[str]:
+    parts = ["## Samples"] if samples else []
+    for number, sample in enumerate(samples):
+        parts.append(fenced(sample, "text"))
+        if number < len(copied):
+            parts += _copied(sample, copied[number])
+    return parts
+
+
+def _copied(sample: str, stretch: str) -> list[str]:
+    """Say how much of a sample is no work of the model's own."""
+    if not stretch:
+        return ["Nothing of it stands in the training text."]
+    share = len(stretch) / max(1, len(sample))
+    return [
+        f"The longest stretch of it that stands word for word in the training text has {len(stretch):,} of its "
+        f"{len(sample):,} characters ({share:.1%}):",
+        fenced(stretch, "text"),
+    ]
 
 
 def _table(heading: str, head: tuple[str, str], rows: Sequence[tuple[str, str]]) -> list[str]:

@@ -11,29 +11,26 @@ import json
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock
 
 from tidegate.errors import TidegateError
-from tidegate.text import store as store_format
-from tidegate.text.blocks import Block, all_blocks
+from tidegate.text.block_work import divided
+from tidegate.text.corpus import Piece
 from tidegate.text.formats import Reading
-from tidegate.text.measured import Found, Measured, measure_text
-from tidegate.text.processes import Arrays, Header, default_processes, ids_of, work_on
-from tidegate.text.sources import Source, TextArgument, find_sources, without
+from tidegate.text.measured import Found
+from tidegate.text.processes import ids_of
+from tidegate.text.sources import TextArgument
+from tidegate.text.split_text import Progress, SplitText, changed, read_text
+from tidegate.text.store import FORMAT_VERSION as STORE_VERSION
 from tidegate.text.store import SHARD_TOKENS, StoreWriter, TokenStore, id_dtype
 from tidegate.text.tokenizer import Tokenizer, from_json, train
 from tidegate.text.tokenizers.base import canonical_digest
-
-Progress = Callable[[str, int, int], None]
-"""Called as (what is done, bytes on disk done, bytes on disk in all)."""
 
 SAMPLE_BYTES = 2**24
 """Words and byte pairs are learnt from at most 16 MiB of text, taken evenly from all of it. More would not change what
@@ -56,6 +53,8 @@ class Prepared:
     """tells content, split and tokenizer: equal digests mean equal stores"""
     reused: bool
     """the stores were in the cache, nothing was encoded"""
+    text_digest: str
+    """tells content and split, whatever the tokenizer: equal digests mean the same validation text"""
     found: Found
     """what the text has, for people"""
 
@@ -84,153 +83,59 @@ def prepare(
     Errors: a TidegateError for whatever the user can mend.
     """
     try:
-        text = _read(data, validation, validation_data, reading, keep_duplicates, cache, processes, progress)
+        text = read_text(data, validation, validation_data, reading, keep_duplicates, cache, processes, progress)
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{text.digest[:32]}.lock"):  # a second process waits here, then finds all done
             tokenizer = tokenizer or _learnt(text, kind, vocabulary, cache)
-            digest = canonical_digest([text.digest, tokenizer.digest, store_format.FORMAT_VERSION])
+            digest = _digest_of_stores(text, tokenizer.digest)
             folder = cache / digest[:32]
             stores = _opened(folder, text, tokenizer)
             if reused := stores is not None:
-                return Prepared(tokenizer, *stores, digest, reused, text.measured.found)
+                return Prepared(tokenizer, *stores, digest, reused, text.digest, text.measured.found)
             _encode(text, tokenizer, folder, shard_tokens)
-            return Prepared(tokenizer, *_open(folder, text, tokenizer), digest, reused, text.measured.found)
+            return Prepared(
+                tokenizer, *_open(folder, text, tokenizer), digest, reused, text.digest, text.measured.found
+            )
     except OSError as error:
         raise TidegateError(f"The prepared text could not be written to {cache}: {error.strerror or error}.") from None
 
 
-@dataclass(frozen=True)
-class _Text:
-    """All the text, and where the training part of it ends."""
-
-    training: list[Source]
-    held_out: list[Source]
-    reading: Reading
-    measured: Measured
-    boundary: int
-    """bytes of the normalised text before the validation part"""
-    processes: int
-    progress: Progress
-
-    @property
-    def digest(self) -> str:
-        """Tells the content and the split."""
-        return canonical_digest([self.measured.digest, self.measured.byte_count, self.boundary])
-
-    @property
-    def has_validation(self) -> bool:
-        return self.boundary < self.measured.byte_count
-
-    @property
-    def size(self) -> int:
-        """Bytes on the disk."""
-        return sum(source.size for source in (*self.training, *self.held_out))
-
-    def cut(self, block: int) -> int:
-        """Return where in a block's kept bytes the validation part begins; before it, or after it, where it does not
-        begin there."""
-        return self.boundary - self.measured.bytes_before(block)
-
-    def blocks(self, label: str) -> Iterator[Block]:
-        """Yield the blocks, which must be as many as they were, and tell the progress."""
-        self.progress(label, 0, self.size)
-        number = 0
-        for number, block in enumerate(all_blocks(self.training, self.held_out, self.reading), 1):
-            if number > len(self.measured.block_parts) or len(block.parts) != self.measured.block_parts[number - 1]:
-                raise _changed()
-            yield block
-        if number < len(self.measured.block_parts):
-            raise _changed()
-
-    def work(
-        self, label: str, blocks: Iterator[tuple[int, Block]], header: Header
-    ) -> Iterator[tuple[int, tuple[Header, Arrays]]]:
-        """Yield the number of each block and what the work on it gave."""
-        numbers: list[int] = []
-
-        def chosen() -> Iterator[Block]:
-            for number, block in blocks:
-                numbers.append(number)
-                yield block
-
-        def request(index: int) -> tuple[Header, Arrays]:
-            number = numbers[index]
-            return {**header, "cut": self.cut(number)}, [self.measured.kept_of(number).astype(np.uint8)]
-
-        for index, (block, answer) in enumerate(work_on(chosen(), request, self.processes)):
-            if answer[0]["digest"] != self.measured.block_digests[numbers[index]]:
-                raise _changed()
-            yield numbers[index], answer
-            self.progress(label, block.position, self.size)
-
-
-def _changed() -> TidegateError:
-    return TidegateError("The text changed while it was read: start again when nothing writes to it.")
-
-
-def _read(
+def training_pieces(
     data: Sequence[TextArgument],
-    validation: float,
-    validation_data: Sequence[TextArgument],
-    reading: Reading,
-    keep_duplicates: bool,
+    *,
     cache: Path,
-    processes: int | None,
-    progress: Progress | None,
-) -> _Text:
-    """Find and measure the text, and decide where the validation part begins."""
-    left_out: Counter[str] = Counter()
-    held_out = find_sources(validation_data, left_out)
-    training = without(find_sources(data, left_out), held_out)
-    if not training:
-        besides = " besides the validation text" if held_out else ""
-        raise TidegateError(f"No text to learn from is named{besides}: name a file, a folder or a glob.")
-    size = sum(source.size for source in (*training, *held_out))
-    processes = default_processes(size) if processes is None else processes
-    tell = progress or (lambda label, done, total: None)
-    tell("Reading the text", 0, size)
-    measured = measure_text(
-        training,
-        held_out,
-        reading,
-        keep_duplicates=keep_duplicates,
-        left_out=left_out,
-        cache=cache,
-        processes=processes,
-        report=lambda done: tell("Reading the text", done, size),
-    )
-    for sources, has in (
-        (training, measured.training_bytes),
-        (held_out, measured.byte_count - measured.training_bytes),
-    ):
-        if sources and not has:
-            raise _empty(sources)
-    boundary = measured.training_bytes if held_out else _boundary(measured.byte_count, validation)
-    return _Text(training, held_out, reading, measured, boundary, processes, tell)
+    digest: str,
+    tokenizer_digest: str,
+    validation: float = 0.1,
+    validation_data: Sequence[TextArgument] = (),
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    keep_duplicates: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[Piece]:
+    """Yield the pieces that `prepare` trains on, of a text that it prepared before under these digests.
 
-
-def _boundary(byte_count: int, validation: float) -> int:
-    if not validation:
-        return byte_count
-    boundary = int((1 - validation) * byte_count)
-    if not 4 <= boundary < byte_count:  # 4: the first character must fit
+    The text is read once to know that it is the same, unless the cache knows its files, and again as the pieces are
+    taken. Errors: a TidegateError where it is not there or has changed.
+    """
+    text = read_text(data, validation, validation_data, reading, keep_duplicates, cache, 1, progress)
+    if _digest_of_stores(text, tokenizer_digest) != digest:
         raise TidegateError(
-            f"The text is too short to hold out {validation:g} of its {byte_count} bytes for validation: "
-            f"give more text, or a validation of 0."
+            f"The text has changed since the training (it began with {text.training[0].name}): give it back as it was, "
+            "or name another text."
         )
-    return boundary
-
-
-def _empty(sources: list[Source]) -> TidegateError:
-    others = len(sources) - 1
-    which = "" if not others else " (and so is the other file)" if others == 1 else f" (and {others} more are)"
-    return TidegateError(f"{sources[0].name} is empty{which}: give a file that has text.")
+    label = "Reading the text"
+    for number, block in enumerate(text.blocks(label)):
+        part = divided(block, text.measured.kept_of(number), text.cut(number))
+        if part.digest != text.measured.block_digests[number]:
+            raise changed()
+        yield from (Piece(*piece) for piece in part.trained)
+        text.progress(label, block.position, text.size)
 
 
 # ---- The tokenizer ---------------------------------------------------------------------------------------------------
 
 
-def _learnt(text: _Text, kind: str, vocabulary: int | None, cache: Path) -> Tokenizer:
+def _learnt(text: SplitText, kind: str, vocabulary: int | None, cache: Path) -> Tokenizer:
     """Return the tokenizer for these settings, from the cache where this text was met before."""
     path = cache / f"tokenizer-{canonical_digest([text.digest, kind, vocabulary])[:32]}.json"
     try:
@@ -244,7 +149,7 @@ def _learnt(text: _Text, kind: str, vocabulary: int | None, cache: Path) -> Toke
     return tokenizer
 
 
-def _samples(text: _Text) -> Iterator[str]:
+def _samples(text: SplitText) -> Iterator[str]:
     """Yield a sample of the training text, evenly from all of it."""
     label, share = "Learning the tokenizer", min(1.0, SAMPLE_BYTES / text.boundary)
     blocks = ((number, block) for number, block in enumerate(text.blocks(label)) if text.cut(number) > 0)
@@ -252,7 +157,7 @@ def _samples(text: _Text) -> Iterator[str]:
         yield from header["texts"]
 
 
-def _characters(text: _Text) -> Iterator[str]:
+def _characters(text: SplitText) -> Iterator[str]:
     """Yield the characters of the training text, by blocks: known from the first reading, but for the block in which
     the validation part begins, and for a text whose reading was in the cache."""
     known, label = text.measured.codes, "Learning the tokenizer"
@@ -281,12 +186,16 @@ def _from_codes(codes: Any) -> str:
 # ---- The stores ------------------------------------------------------------------------------------------------------
 
 
-def _open(folder: Path, text: _Text, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None]:
+def _digest_of_stores(text: SplitText, tokenizer_digest: str) -> str:
+    return canonical_digest([text.digest, tokenizer_digest, STORE_VERSION])
+
+
+def _open(folder: Path, text: SplitText, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None]:
     validation = TokenStore(folder / "validation", tokenizer.digest) if text.has_validation else None
     return TokenStore(folder / "train", tokenizer.digest), validation
 
 
-def _opened(folder: Path, text: _Text, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None] | None:
+def _opened(folder: Path, text: SplitText, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None] | None:
     """Open the stores of the cache; None where there are none, or damaged ones, which are removed."""
     if not folder.exists():
         return None
@@ -297,7 +206,7 @@ def _opened(folder: Path, text: _Text, tokenizer: Tokenizer) -> tuple[TokenStore
         return None
 
 
-def _encode(text: _Text, tokenizer: Tokenizer, folder: Path, shard_tokens: int) -> None:
+def _encode(text: SplitText, tokenizer: Tokenizer, folder: Path, shard_tokens: int) -> None:
     """Write the stores into a temporary folder, which takes its name only when all is on the disk.
 
     What a killed preparation left there is gone on with; an error removes it.
@@ -329,7 +238,7 @@ def _encode(text: _Text, tokenizer: Tokenizer, folder: Path, shard_tokens: int) 
 
 
 def _writers(
-    partial: Path, text: _Text, tokenizer: Tokenizer, shard_tokens: int, open_files: ExitStack
+    partial: Path, text: SplitText, tokenizer: Tokenizer, shard_tokens: int, open_files: ExitStack
 ) -> tuple[int, list[StoreWriter]]:
     """Return the block to begin with and the stores' writers: those of a killed preparation, or new ones."""
     names = ["train", "validation"] if text.has_validation else ["train"]
@@ -351,7 +260,7 @@ def _writers(
     return 0, [open_files.enter_context(StoreWriter(partial / name, tokenizer, shard_tokens)) for name in names]
 
 
-def _note_progress(partial: Path, text: _Text, blocks: int, writers: list[StoreWriter]) -> None:
+def _note_progress(partial: Path, text: SplitText, blocks: int, writers: list[StoreWriter]) -> None:
     for writer in writers:
         writer.sync()
     counts = [writer.counts for writer in writers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,15 +40,38 @@ class Events:
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Read a run's log; a line that a kill or a full disk tore is left out."""
-    events = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            event = json.loads(line.decode("utf-8"))
-        except ValueError:  # torn, perhaps within a character
-            continue
-        if isinstance(event, dict) and isinstance(event.get("step"), int) and "event" in event:
+    return [event for line in _lines(path) if (event := _parsed(line)) is not None]
+
+
+def read_milestones(path: Path) -> list[dict[str, Any]]:
+    """Read a run's log without its steps but the last: what there is to say of a long run, in little time."""
+    events, last_step = [], None
+    for line in _lines(path):
+        if line.startswith(_STEP):
+            last_step = line if line.endswith(b"\n") else last_step
+        elif (event := _parsed(line)) is not None:
             events.append(event)
-    return events
+    if last_step is not None and (event := _parsed(last_step)) is not None:
+        events.append(event)
+    return sorted(events, key=lambda event: event["step"])
+
+
+_STEP = b'{"event": "step"'
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if path.exists():
+        with open(path, "rb") as file:
+            yield from file
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):  # torn, perhaps within a character
+        return None
+    right = isinstance(event, dict) and isinstance(event.get("step"), int) and "event" in event
+    return event if right else None
 
 
 class JsonlLog:

@@ -1,24 +1,18 @@
-"""``training/run.json``: a run's settings, what it runs on, and the digests that a resumed run checks."""
+"""``training/run.json``: a run's settings, what it runs on, and the digests that a resumed run checks. No PyTorch."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import platform
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-import tidegate
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig, from_dict
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
-from tidegate.nn.sequence import kernels
 
 FORMAT_VERSION = 2
 MAX_BYTES = 1 << 20
@@ -36,30 +30,10 @@ class RunRecord:
     surroundings: dict[str, str]
     """what the bits depend on beside the settings: machine, threads, versions"""
     command: str
-
-
-def surroundings() -> dict[str, str]:
-    """Return what a run's last bits depend on; a resumed run announces each difference."""
-    return {
-        "machine": f"{platform.system()} {platform.machine()}",
-        "processor": processor_name(),
-        "instruction set": torch.backends.cpu.get_cpu_capability(),
-        "kernels": kernels(),
-        "threads": str(torch.get_num_threads()),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "tidegate": tidegate.__version__,
-    }
-
-
-def processor_name() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    text_digest: str = ""
+    """tells the text and its split, whatever the tokenizer; empty in older runs"""
+    started: str = ""
+    """when the run began: UTC, ISO 8601; empty in older runs"""
 
 
 def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> str:

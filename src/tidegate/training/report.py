@@ -14,9 +14,14 @@ from tidegate.training.state import TrainState
 
 
 def card_of(
-    record: RunRecord, prepared: Prepared, state: TrainState, results: Mapping[str, LossSum], sample: str
+    record: RunRecord,
+    prepared: Prepared,
+    state: TrainState,
+    results: Mapping[str, LossSum],
+    sample: str,
+    copied: str | None = None,
 ) -> Card:
-    """Return the card of a run as it stands."""
+    """Return the card of a run as it stands; copied: what of the sample the training text has, None if unknown."""
     training, progress = record.training, state.progress
     source = ", ".join(Path(name).name for name in record.data.data) or f"the embedded corpus {record.data.corpus}"
     return Card(
@@ -48,6 +53,7 @@ def card_of(
             for figure, value in loss.figures().items()
         ],
         samples=[sample] if sample else [],
+        copied=[copied] if sample and copied is not None else [],
         command=record.command,
         versions=list(record.surroundings.items()),
     )

@@ -1,4 +1,4 @@
-"""A run's folder: a model folder, and in it ``training/`` with all that only the training needs."""
+"""The outside of a run's loop: evaluations, samples, what is written into the run's folder; and how it is stopped."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from tidegate.errors import TidegateError
 from tidegate.folder.model_folder import write_weights
 from tidegate.models.language_model import LanguageModel
 from tidegate.runtime.model import Model
@@ -24,71 +20,10 @@ from tidegate.training import checkpoint
 from tidegate.training.curves import draw_curves
 from tidegate.training.events import read_log
 from tidegate.training.measure import CARRIED, LossSum, measure
+from tidegate.training.run_folder import RunFolder
 from tidegate.training.state import Capture, TrainState
 
 SAMPLE_TOKENS = 200
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """The places in a run's folder."""
-
-    path: Path
-
-    @property
-    def training(self) -> Path:
-        """What only a resumed run needs; the model folder is whole without it."""
-        return self.path / "training"
-
-    @property
-    def record(self) -> Path:
-        """Settings and digests."""
-        return self.training / "run.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The whole state of the run."""
-        return self.training / "checkpoint.safetensors"
-
-    @property
-    def log(self) -> Path:
-        """Every event, one a line."""
-        return self.training / "log.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        """TensorBoard's event files."""
-        return self.training / "tensorboard"
-
-    @property
-    def curves(self) -> Path:
-        """The picture of the losses."""
-        return self.path / "curves.png"
-
-    def is_unused(self) -> bool:
-        """Whether the folder holds nothing but what a run leaves that died before its first file."""
-        return all(path == self.training or path == self.training / "lock" for path in self.path.rglob("*"))
-
-    def remove_leftovers(self) -> None:
-        """Remove temporary files of processes that were killed while they wrote; the folder must be locked."""
-        for folder in (self.path, self.training):
-            for path in folder.glob(".*.tmp"):
-                path.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder against a second training process."""
-        lock = FileLock(self.training / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise TidegateError(
-                f"Another process is training into {self.path}: wait for it to end, or give another folder with --out."
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 @dataclass
@@ -106,9 +41,12 @@ class RunOutside:
     """the last losses of the validation text, by protocol"""
     sample: str = ""
     """what the model wrote last"""
+    copied: str | None = None
+    """the longest stretch of the sample that stands in the training text; None where it was not looked for"""
 
     def evaluate(self, state: TrainState) -> dict[str, Any]:
         """Measure on the validation text, and have the model write a little."""
+        self.copied = None
         self.sample = write_sample(state.model, self.prepared, state.progress.evaluations)
         if self.prepared.validation is None:
             return {"sample": self.sample}

@@ -1,0 +1,171 @@
+"""What there is to say of a run, read from its folder in little time and without PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tidegate.errors import TidegateError
+from tidegate.folder.model_folder import CONFIG, read_config
+from tidegate.folder.tensors import expected_shapes
+from tidegate.training.events import read_milestones
+from tidegate.training.record import RunRecord, read_record
+from tidegate.training.run_folder import RunFolder
+
+State = Literal["finished", "stopped early", "running", "stopped", "broken"]
+DEPTH = 4
+"""Folders below the one named that are searched for runs."""
+
+
+class Evaluation(NamedTuple):
+    """A loss of the validation text on the way."""
+
+    tokens: int
+    """read in training so far"""
+    seconds: float
+    """trained so far"""
+    nats: float
+    """a token"""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run as it stands; what is not known is None."""
+
+    path: Path
+    state: State
+    """stopped early: there was nothing more to gain; stopped: it can be resumed"""
+    problem: str | None = None
+    """what is wrong with a broken one"""
+    model: str = ""
+    """2×256 lstm"""
+    tokenizer: str = ""
+    """characters, 65"""
+    parameters: int | None = None
+    text: str = ""
+    """names of what it learns from"""
+    text_digest: str = ""
+    """tells the text and its split: losses of one digest are of one validation text; empty in older runs"""
+    data_digest: str = ""
+    """tells text, split and tokenizer"""
+    started: str = ""
+    """UTC, ISO 8601; empty in older runs"""
+    progress: float = 0.0
+    """share of the horizon, 0 to 1"""
+    step: int = 0
+    tokens: int = 0
+    """read in training"""
+    seconds: float = 0.0
+    """trained, evaluations included"""
+    tokens_a_second: float | None = None
+    protocol: str = ""
+    """under which the validation losses were measured, those of the evaluations and those at the end"""
+    evaluations: Sequence[Evaluation] = ()
+    """those with a finite loss, in order"""
+    figures: dict[str, float] = field(default_factory=dict)
+    """measured at the end on the whole validation text, as the log names them: carried_20lanes/nats_a_token"""
+
+    @property
+    def best_evaluation(self) -> float | None:
+        """The lowest loss on the way, nats a token, of the part of the validation text that evaluations read."""
+        return min((evaluation.nats for evaluation in self.evaluations), default=None)
+
+    @property
+    def final_nats(self) -> float | None:
+        """The loss at the end on the whole validation text, nats a token, under `protocol`."""
+        return self.figures.get(f"{self.protocol}/nats_a_token")
+
+    @property
+    def final_bits(self) -> float | None:
+        """The same in bits a byte of the text, which compares models of different tokenizers."""
+        return self.figures.get(f"{self.protocol}/bits_a_byte")
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Return the run folders at or below a folder, sorted; a TidegateError where there are none."""
+    try:
+        found = list(_walk(folder, DEPTH))
+    except OSError as error:
+        raise TidegateError(f"{folder} could not be read: {error.strerror or error}.") from None
+    if not found:
+        there = "has no runs in it" if folder.is_dir() else "is no folder"
+        raise TidegateError(f"{folder} {there}: begin with tidegate train, or name the folder that holds your runs.")
+    return found
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    if RunFolder(folder).training.is_dir():
+        yield folder
+    elif depth and folder.is_dir():
+        for inner in sorted(folder.iterdir()):
+            if inner.is_dir() and not inner.name.startswith("."):
+                yield from _walk(inner, depth - 1)
+
+
+_UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What JSON of another shape than a run writes ends in."""
+
+
+def summarize(path: Path) -> RunSummary:
+    """Read a run's folder; whatever is wrong with it makes a broken run, never an error."""
+    folder = RunFolder(path)
+    try:
+        record = read_record(folder.record)
+        running = folder.is_locked()
+        return _summary(path, record, _parameters(path, record), read_milestones(folder.log), running)
+    except TidegateError as error:
+        return RunSummary(path, "broken", str(error))
+    except OSError as error:
+        return RunSummary(path, "broken", f"{error.filename or path} could not be read: {error.strerror or error}.")
+    except _UNEXPECTED as error:
+        return RunSummary(path, "broken", f"{folder.log} or {folder.record} has an unexpected value ({error}).")
+
+
+def _parameters(path: Path, record: RunRecord) -> tuple[int, int] | None:
+    """Return the vocabulary's size and the number of parameters; None before the first file of the model."""
+    if not (path / CONFIG).is_file():
+        return None
+    vocabulary: int = read_config(path)[1]["vocabulary_size"]
+    return vocabulary, sum(math.prod(shape) for shape in expected_shapes(record.model, vocabulary).values())
+
+
+def _summary(
+    path: Path, record: RunRecord, size: tuple[int, int] | None, events: list[dict[str, Any]], running: bool
+) -> RunSummary:
+    m, data = record.model, record.data
+    timed = [event for event in events if event["event"] in ("step", "evaluation")]
+    last = timed[-1] if timed else {}
+    evaluations = [event for event in timed if math.isfinite(event.get("validation", math.nan))]
+    ends = [event for event in events if event["event"] == "end"]
+    speeds = [event["tokens_a_second"] for event in timed if event["event"] == "step"]
+    return RunSummary(
+        path,
+        _state(events, running),
+        model=f"{m.layers}×{m.hidden_size} {m.cell}",
+        tokenizer=data.tokenizer + (f", {size[0]:,}" if size else ""),
+        parameters=size[1] if size else None,
+        text=", ".join(Path(name).name for name in data.data) or f"embedded corpus {data.corpus}",
+        text_digest=str(record.text_digest),
+        data_digest=str(record.data_digest),
+        started=str(record.started),
+        progress=float(last.get("progress", 0.0)),
+        step=int(last.get("step", 0)),
+        tokens=int(last.get("tokens", 0)),
+        seconds=float(last.get("elapsed", 0.0)),
+        tokens_a_second=float(speeds[-1]) if speeds else None,
+        protocol=str(evaluations[-1]["protocol"]) if evaluations else "",
+        evaluations=[Evaluation(int(e["tokens"]), float(e["elapsed"]), float(e["validation"])) for e in evaluations],
+        figures={name: float(value) for name, value in ends[-1].items() if "/" in name} if ends else {},
+    )
+
+
+def _state(events: list[dict[str, Any]], running: bool) -> State:
+    told = {event["event"] for event in events}
+    if running:
+        return "running"
+    if "end" not in told:
+        return "stopped"
+    return "stopped early" if "early_stop" in told else "finished"

@@ -1,0 +1,49 @@
+"""Run folders as a training leaves them, written without training: record, config and log."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from tidegate.config import DataConfig, ModelConfig, TrainingConfig
+from tidegate.folder.model_folder import write_config
+from tidegate.text.tokenizer import train
+from tidegate.training.record import RunRecord, write_record
+
+PROTOCOL = "carried_20lanes"
+
+
+def write_run(
+    path: Path,
+    losses: tuple[float, ...] = (3.0, 2.0),
+    *,
+    data: DataConfig | None = None,
+    model: ModelConfig | None = None,
+    text: str = "text-digest",
+    tokenizer: str = "tokenizer-digest",
+    final: float | None = None,
+    bytes_a_token: float = 1.0,
+    started: str = "2026-11-01T10:20:30+00:00",
+    more: tuple[dict[str, Any], ...] = (),
+) -> Path:
+    """A run that has evaluated to these losses, and, where `final` is given, has ended with that one."""
+    data, model = data or DataConfig(data=(f"/texts/{path.name}.txt",)), model or ModelConfig(hidden_size=8)
+    (path / "training").mkdir(parents=True)
+    digest = f"{text or 'older'}+{tokenizer}"
+    record = RunRecord(data, model, TrainingConfig(), digest, tokenizer, {}, "tidegate train", text, started)
+    write_record(path / "training/run.json", record)
+    write_config(path, model, train("characters", ["潮起潮落 the tide"], None), 1)
+    events: list[dict[str, Any]] = []
+    for number, loss in enumerate(losses, 1):
+        common = {"step": 10 * number, "tokens": 1000 * number, "progress": number / 10, "elapsed": 60.0 * number}
+        events.append({"event": "step", **common, "loss": loss, "tokens_a_second": 100.0 * number})
+        events.append({"event": "evaluation", **common, "protocol": PROTOCOL, "validation": loss, "sample": "春 ROMEO"})
+    events += more
+    if final is not None:
+        figures = {"nats_a_token": final, "bits_a_byte": final / math.log(2) / bytes_a_token}
+        events.append({"event": "end", "step": 99, **{f"{PROTOCOL}/{name}": value for name, value in figures.items()}})
+    lines = [json.dumps(event, ensure_ascii=False) + "\n" for event in events]
+    (path / "training/log.jsonl").write_text("".join(lines), encoding="utf-8")
+    return path
