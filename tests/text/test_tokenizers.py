@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tidegate.errors import TidegateError
 from tidegate.text.normalize import normalize
 from tidegate.text.tokenizer import KINDS, Tokenizer, from_json, train
+from tidegate.text.tokenizers import bpe
+from tidegate.text.tokenizers.bpe import BPETokenizer
 from tidegate.text.tokenizers.words import WhitespaceTokenizer, WordsTokenizer
 
 TEXT = "To be, or not to be: that is the question.\n床前明月光，疑是地上霜。\ncafé 2025 😀 __init__\n" * 3
@@ -220,3 +222,33 @@ def test_the_json_of_a_stranger_gives_a_tokenizer_or_an_error(kind: str, data: A
     except TidegateError:
         return
     assert tokenizer.decode(tokenizer.encode("")) == ""
+
+
+STRETCHES = st.text(
+    st.sampled_from("ab'st 1\n\t,. 汉字。，“”（é\u00a0\u3000\u2028\u0301😀ⅷ²\u1100\x1c\x85\r"), max_size=40
+)
+
+
+APOSTROPHES = BPETokenizer.train([TEXT + "a 's b' ，汉 \n\n  。” 1 2" * 3], 400)
+
+
+@given(text=STRETCHES)
+@settings(max_examples=1000, deadline=None)
+@example(text="it 's they'll  two\n\nlines 汉，字\n“x” \n y")
+def test_bpe_of_stretches_is_that_of_the_whole_text(text: str) -> None:
+    """The text is cut only where no token of the library's own pattern lies across."""
+    tokenizer = APOSTROPHES
+    text = normalize(text)
+    whole = tokenizer._engine.encode_batch_fast([text])[0].ids
+    assert tokenizer.encode(text).tolist() == whole
+    assert tokenizer.encode(text).tolist() == whole, "and so from what is remembered"
+
+
+def test_bpe_remembers_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bpe, "REMEMBERED", 5)
+    tokenizer = train("bpe", [TEXT], 300)
+    assert isinstance(tokenizer, BPETokenizer)
+    for start in range(0, 60, 3):
+        text = " ".join(map(str, range(start, start + 4)))
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        assert len(tokenizer._known) <= 5
