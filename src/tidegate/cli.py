@@ -56,7 +56,10 @@ VERBS = {
             ("tidegate train --corpus tang-poems --minutes 10", "learn from 46,979 Tang poems, for ten minutes"),
             ("tidegate train my-novel.txt", "learn from a text of your own, character by character"),
             ("tidegate train texts/ --tokenizer bpe --epochs 3", "learn from a folder of texts, in pairs of bytes"),
-            ("tidegate train my-novel.txt --preset small --minutes 20", "let the time and this machine choose the rest"),
+            (
+                "tidegate train my-novel.txt --preset small --minutes 20",
+                "let the time and this machine choose the rest",
+            ),
             ("tidegate train my-novel.txt --find-lr", "find a learning rate first"),
             ("tidegate train --config recipes/tiny-shakespeare.yaml input.txt", "repeat a known result"),
             ("tidegate train --resume runs/my-novel", "go on with a run that was stopped"),

@@ -58,7 +58,9 @@ class Flags:
 
     def fields(self) -> dict[str, str]:
         """Return the type of each field that is a flag, as it is written."""
-        return {field.name: str(field.type) for kind in self.kinds for field in dataclasses.fields(kind) if _is_flag(field)}
+        return {
+            field.name: str(field.type) for kind in self.kinds for field in dataclasses.fields(kind) if _is_flag(field)
+        }
 
     def _normalised(self, words: Sequence[str]) -> list[str]:
         """Rewrite what a person types into what the parser takes.

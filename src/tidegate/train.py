@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from tidegate.nn.sequence import kernels_line
 from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
 from tidegate.training.batches import Feed
+from tidegate.training.begin import begin
 from tidegate.training.events import Events, JsonlLog, TensorBoardLog, read_log
 from tidegate.training.loop import Loop
 from tidegate.training.measure import CARRIED, WINDOW256, LossSum, measure
@@ -37,7 +39,8 @@ from tidegate.training.record import (
 from tidegate.training.report import card_of
 from tidegate.training.run import RunFolder, RunOutside, interruptible
 from tidegate.training.schedule import Horizon
-from tidegate.training.state import TrainState, new_state, restore
+from tidegate.training.start import chosen, find_rate
+from tidegate.training.state import TrainState, restore
 from tidegate.training.view import SteadyConsole, TerminalView
 from tidegate.training.waiting import prepare_text, waiting
 
@@ -73,13 +76,18 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
         )
         model = settle(model, recorded.model, ModelConfig)
         training = settle(training, recorded.training, TrainingConfig)
-    command = command_of(data, model, training) if recorded is None else recorded.command
-    data = absolute(data)
     if training.threads is not None:
         torch.set_num_threads(training.threads)
+    named, data = data, absolute(data)  # a command is for others to read, without this machine's paths
     prepared = prepare_text(data, run.cache, console, tokenizer)
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
+    if run.preset is not None:
+        model, training = chosen(run.preset, model, training, run.given, prepared, console)
+    if run.find_lr:
+        again = partial(command_of, named, model, out=run.out)
+        return find_rate(folder.path, again, prepared, model, training, console)
+    command = command_of(named, model, training) if recorded is None else recorded.command
     record = RunRecord(
         data,
         model,
@@ -91,10 +99,8 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
     )
     if recorded is not None:
         _check_same(recorded, record, folder)
-    feed = Feed(prepared.train, prepared.tokenizer.document_id, training.lanes, training.window, training.seed)
     # before the folder: a model that the memory does not hold leaves nothing behind
-    torch.manual_seed(training.seed)
-    state = new_state(LanguageModel(model, prepared.tokenizer.vocabulary_size), training, feed.lanes)
+    feed, state = begin(prepared, model, training)
     folder.training.mkdir(parents=True, exist_ok=True)
     with folder.locked():
         folder.remove_leftovers()

@@ -62,8 +62,9 @@ def processor_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> str:
-    """Return the command that starts such a run anew: the text, and every setting that is not the default."""
+def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig, out: str | None = None) -> str:
+    """Return the command that starts such a run anew: the text, and every setting that is not the default; where
+    `out` is given, into that folder."""
     words = ["tidegate", "train", *data.data]
     for given, default in ((data, DataConfig()), (model, ModelConfig()), (training, TrainingConfig())):
         for field in dataclasses.fields(given):
@@ -73,7 +74,7 @@ def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig) -
                     f"--{field.name.replace('_', '-')}",
                     str(value).lower() if isinstance(value, bool) else str(value),
                 ]
-    return shlex.join(words)
+    return shlex.join(words + (["--out", out] if out is not None else []))
 
 
 def write_record(path: Path, record: RunRecord) -> None:
