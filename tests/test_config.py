@@ -51,6 +51,7 @@ OUT_OF_RANGE = [
     (TrainingConfig, "threads", 0),
     (TrainingConfig, "log_every", 0),
     (TrainingConfig, "save_seconds", -1.0),
+    (RunConfig, "preset", "huge"),
     (EvaluateConfig, "window", 0),
     (EvaluateConfig, "lanes", 0),
     (EvaluateConfig, "threads", 0),
@@ -64,7 +65,7 @@ def test_a_value_out_of_range_names_field_value_and_range(kind, field, value):
 
 
 def test_every_checked_field_is_in_the_table():
-    free = {"data", "validation_data", "tied", "model", "json", "cache", "out", "resume"}
+    free = {"data", "validation_data", "tied", "model", "json", "cache", "out", "resume", "find_lr", "given"}
     for kind in (ModelConfig, DataConfig, TrainingConfig, EvaluateConfig, RunConfig):
         for field in dataclasses.fields(kind):
             assert field.name in free or any((k, f) == (kind, field.name) for k, f, _ in OUT_OF_RANGE), field.name

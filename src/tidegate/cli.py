@@ -58,7 +58,7 @@ VERBS = {
             ("tidegate train texts/ --tokenizer bpe --epochs 3", "learn from a folder of texts, in pairs of bytes"),
             (
                 "tidegate train my-novel.txt --preset small --minutes 20",
-                "let the time and this machine choose the rest",
+                "choose the rest by time, text and machine",
             ),
             ("tidegate train my-novel.txt --find-lr", "find a learning rate first"),
             ("tidegate train --config recipes/tiny-shakespeare.yaml input.txt", "repeat a known result"),

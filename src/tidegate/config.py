@@ -189,7 +189,7 @@ class RunConfig:
     """Choose the model's size, and by what this machine reads in the time (--minutes, else 10) regularisation, rate and
     evaluations: tiny 1×128, small 2×256, medium 2×512 or large 3×1024. What is given besides wins."""
     find_lr: bool = False
-    """Train nothing: find a learning rate in some 150 steps of a throw-away model, draw what it found, say how to go on."""
+    """Train nothing: find a learning rate in 150 steps of a throw-away model, draw the curve, say how to go on."""
     given: frozenset[str] = field(default=frozenset(), metadata={"flag": False})
     """Names of the settings that a flag or a YAML file gave; not a flag itself."""
     out: str | None = None

@@ -1,8 +1,8 @@
 """The learning-rate range test (Smith, arXiv 1506.01186): how a run's loss answers while the rate grows.
 
 A throw-away model with the run's own settings and text takes the steps that the run would, at a rate that grows by one
-factor from each to the next: the loss falls, lies in a wide valley, and rises where the rate is too high. Proposed is the
-near edge of the valley, where 95% of the fall is done. `docs/log.md` has the evidence, and what other rules propose.
+factor from each to the next: the loss falls, lies in a wide valley, and rises where the rate is too high. Proposed is
+its near edge, where 95% of the fall is done; `docs/log.md` has the evidence, and what other rules propose.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     size ─▶ a few real steps ─▶ tokens a second ─▶ tokens in the time ─▶ passes over the text ─▶ dropout, decay, rate
 
-What the user gave is never touched. The outcome is plain settings, so a run that is resumed or repeated measures nothing.
+What the user gave is never touched. The outcome is plain settings: a run that is resumed or repeated measures nothing.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def fitting_lanes(tokens: int, training: TrainingConfig) -> int:
 
 
 def fitting_evaluation(forecast: Forecast, training: TrainingConfig) -> int:
-    """Return the tokens of an evaluation: those of the settings, fewer where they would eat the time of the training."""
+    """Return the tokens of an evaluation: those of the settings, fewer where they would eat the training's time."""
     affordable = EVALUATION_SHARE * forecast.seconds * EVALUATION_SPEED * forecast.tokens_a_second
     return max(1000, min(training.evaluation_tokens, int(affordable / training.evaluations)))
 
@@ -133,7 +133,7 @@ def regularisation(passes: float) -> tuple[float, float]:
 def advice(preset: PresetName, choice: Choice, prepared: Prepared) -> str | None:
     """Return what to say where the text is far too small for the model, or far too large, or the time too short."""
     V, text = prepared.tokenizer.vocabulary_size, len(prepared.train)
-    cells, work = _weights(choice.model, V)
+    cells, _ = _weights(choice.model, V)
     read = choice.forecast.tokens
     fitting = _fitting(choice, V, text)
     better = f" --preset {fitting} would fit better." if fitting != preset else ""
