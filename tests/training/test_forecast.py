@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tidegate.training import forecast
-from tidegate.training.forecast import Forecast, clock, duration
+from tidegate.training.forecast import Forecast, amount, clock, duration
 from tidegate.training.view import TerminalView
 
 
@@ -20,6 +20,15 @@ from tidegate.training.view import TerminalView
 )
 def test_durations(seconds, said):
     assert duration(seconds) == said
+
+
+def test_amounts():
+    assert [amount(n) for n in (92_417, 999_400, 1e6, 1.25e9)] == [
+        "92,000",
+        "999,000",
+        "1.0 million",
+        "1,250.0 million",
+    ]
 
 
 def test_the_clock_names_the_day_where_it_is_another(monkeypatch):
@@ -50,7 +59,7 @@ def step(elapsed, progress, tokens):
     ("events", "wanted"),
     [
         ([step(1, 0.01, 10_000)], None),  # too early to know
-        ([step(6, 0.01, 10_000), step(7, 0.011, 11_000)], r"about 1\.0 million tokens at \d\d:\d\d\."),
+        ([step(6, 0.01, 10_000), step(7, 0.011, 11_000)], r"\d\d:\d\d, after 1\.0 million tokens\."),
         ([step(6, 0.5, 10_000)], None),  # done before one has read it
         ([step(6, 0.0, 0)], None),
     ],
@@ -61,6 +70,6 @@ def test_the_end_is_foretold_once(events, wanted):
     for event in events:
         view.take(event)
     view.close()
-    found = re.findall(r"will have read (.*)", console.file.getvalue())
+    found = re.findall(r"is done at about (.*)", console.file.getvalue())
     assert len(found) == (wanted is not None)
     assert wanted is None or re.fullmatch(wanted, found[0])

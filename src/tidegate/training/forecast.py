@@ -49,10 +49,15 @@ class Forecast:
         """Say it in two lines; the clock is the local one."""
         return (
             f"Here it reads about {self.tokens_a_second:,.0f} tokens a second: in {duration(self.seconds)} "
-            f"{self.tokens / 1e6:,.1f} million tokens, {self.passes:,.1f} passes over the text.\n"
+            f"{amount(self.tokens)} tokens, {self.passes:,.{1 if self.passes >= 1 else 2}f} passes over the text.\n"
             f"First sample after about {duration(self.seconds / evaluations)}; "
             f"done at about {clock(self.seconds + self.last_seconds)}."
         )
+
+
+def amount(count: float) -> str:
+    """Say a large number in the unit that suits it."""
+    return f"{count / 1e6:,.1f} million" if count >= 1e6 else f"{round(count, -3):,.0f}"
 
 
 def duration(seconds: float) -> str:

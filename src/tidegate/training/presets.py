@@ -20,7 +20,7 @@ from tidegate.config import HORIZONS, ModelConfig, PresetName, TrainingConfig
 from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import Prepared
 from tidegate.training.begin import begin
-from tidegate.training.forecast import EVALUATION_SPEED, Forecast
+from tidegate.training.forecast import EVALUATION_SPEED, Forecast, amount
 from tidegate.training.optimize import train_step
 
 DEFAULT_MINUTES = 10.0
@@ -88,7 +88,8 @@ def choose(
     training = fill(training, evaluation_tokens=fitting_evaluation(rough, training))
     forecast = Forecast.of(training, prepared, speed)
     steps = forecast.tokens / (training.lanes * training.window)
-    dropout, decay = regularisation(forecast.passes)
+    cells, _ = _weights(model, prepared.tokenizer.vocabulary_size)
+    dropout, decay = regularisation(forecast.passes, cells, text)
     model = fill(model, dropout=dropout)
     training = fill(
         training,
@@ -124,10 +125,16 @@ def fitting_evaluation(forecast: Forecast, training: TrainingConfig) -> int:
     return max(1000, min(training.evaluation_tokens, int(affordable / training.evaluations)))
 
 
-def regularisation(passes: float) -> tuple[float, float]:
-    """Return dropout and decay for so many passes over the text: none and 0.4 up to eight, then ever more."""
-    doublings = max(0.0, math.log2(passes / 8))
-    return round(min(0.5, 0.1 * doublings), 2), round(min(1.0, 0.4 + 0.1 * doublings), 2)
+def regularisation(passes: float, cells: int, text: int) -> tuple[float, float]:
+    """Return dropout and decay for so many passes of a model with `cells` weights in its cells over `text` tokens.
+
+    None and 0.4 as long as a pass still teaches more than it makes the model remember; the more weights for each token,
+    the sooner that ends. The numbers go through what `docs/log.md` measured: no dropout at 4 passes and 1 weight a
+    token, at 5 and 18, and at 10 and 2; about 0.15 at 20 and 2.
+    """
+    bearable = 16 / max(cells / text, 1.0) ** (1 / 3)
+    doublings = max(0.0, math.log2(passes / bearable))
+    return round(min(0.5, 0.2 * doublings), 2), round(min(1.0, 0.4 + 0.8 * doublings), 2)
 
 
 def advice(preset: PresetName, choice: Choice, prepared: Prepared) -> str | None:
@@ -142,7 +149,7 @@ def advice(preset: PresetName, choice: Choice, prepared: Prepared) -> str | None
     if read < cells / 2:
         enough = choice.forecast.seconds * cells / read / 60
         return (
-            f"The time is short for this model: {read / 1e6:.1f} million tokens for {cells:,} weights in its cells; "
+            f"The time is short for this model: {amount(read)} tokens for {cells:,} weights in its cells; "
             f"some {enough:,.0f} minutes would be enough.{better}"
         )
     if read > 100 * cells and choice.forecast.passes < 8 and list(SIZES).index(fitting) > list(SIZES).index(preset):

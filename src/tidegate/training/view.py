@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from tidegate.text.printable import printable
-from tidegate.training.forecast import clock
+from tidegate.training.forecast import amount, clock
 
 PLAIN_SECONDS = 10.0
 """seconds between two lines where the output is no terminal"""
@@ -79,7 +79,7 @@ class TerminalView:
         left = _seconds_left(event)
         if left >= 60:
             tokens = event["tokens"] / event["progress"]
-            sentence = f"At this speed it will have read about {tokens / 1e6:,.1f} million tokens at {clock(left)}."
+            sentence = f"At this speed it is done at about {clock(left)}, after {amount(tokens)} tokens."
             self.console.print(Text(sentence), soft_wrap=True)
 
     def _evaluation(self, event: dict[str, Any]) -> None:
