@@ -82,23 +82,24 @@ def test_ten_minutes_where_no_horizon_is_given(prepared):
 
 @given(st.floats(1e-3, 1e5), st.floats(1e-3, 1e5), st.integers(1, 10**8), st.integers(1, 10**8), st.integers(1, 10**9))
 def test_more_passes_or_weights_never_mean_less_regularisation(a, b, few, many, text):
-    passes, cells = sorted((a, b)), sorted((few, many))
-    least, most = regularisation(passes[0], cells[0], text), regularisation(passes[1], cells[1], text)
+    passes, weights = sorted((a, b)), sorted((few, many))
+    least, most = regularisation(passes[0], weights[0], text), regularisation(passes[1], weights[1], text)
     assert 0 <= least[0] <= most[0] <= 0.5
-    assert 0.4 <= least[1] <= most[1] <= 1.0
+    assert 0.4 <= least[1] <= most[1] <= 3.0
 
 
-@pytest.mark.parametrize(
-    ("passes", "cells", "text", "wanted"),
-    [
-        (4.3, 1_054_720, 900_000, 0.0),
-        (5, 1_054_720, 57_600, 0.0),
-        (10, 132_224, 57_600, 0.0),
-        (20, 132_224, 57_600, 0.15),
-    ],
-)
-def test_dropout_goes_through_what_was_measured(passes, cells, text, wanted):
-    assert regularisation(passes, cells, text)[0] == pytest.approx(wanted, abs=0.02)
+MEASURED = [
+    (4.3, 1_100_000, 900_000, 0.0),
+    (5.0, 1_100_000, 57_600, 0.0),
+    (10.0, 154_000, 57_600, 0.0),
+    (20.0, 154_000, 57_600, 0.14),
+    (11.8, 488_000, 36_000, 0.25),
+]
+
+
+@pytest.mark.parametrize(("passes", "weights", "text", "wanted"), MEASURED)
+def test_dropout_goes_through_what_was_measured(passes, weights, text, wanted):
+    assert regularisation(passes, weights, text)[0] == pytest.approx(wanted, abs=0.02)
 
 
 @given(st.floats(10, 1e6), st.floats(0.01, 1e4), st.integers(1, 100))

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -62,6 +62,15 @@ class Choice:
     """the fields that a preset would have chosen, had the user not"""
 
 
+class Weights(NamedTuple):
+    """How many weights a model has."""
+
+    cells: int
+    multiplied: int
+    """those that each token is multiplied with: its work"""
+    all: int
+
+
 def choose(
     preset: PresetName,
     model: ModelConfig,
@@ -88,8 +97,7 @@ def choose(
     training = fill(training, evaluation_tokens=fitting_evaluation(rough, training))
     forecast = Forecast.of(training, prepared, speed)
     steps = forecast.tokens / (training.lanes * training.window)
-    cells, _ = _weights(model, prepared.tokenizer.vocabulary_size)
-    dropout, decay = regularisation(forecast.passes, cells, text)
+    dropout, decay = regularisation(forecast.passes, _weights(model, prepared.tokenizer.vocabulary_size).all, text)
     model = fill(model, dropout=dropout)
     training = fill(
         training,
@@ -125,22 +133,21 @@ def fitting_evaluation(forecast: Forecast, training: TrainingConfig) -> int:
     return max(1000, min(training.evaluation_tokens, int(affordable / training.evaluations)))
 
 
-def regularisation(passes: float, cells: int, text: int) -> tuple[float, float]:
-    """Return dropout and decay for so many passes of a model with `cells` weights in its cells over `text` tokens.
+def regularisation(passes: float, weights: int, text: int) -> tuple[float, float]:
+    """Return dropout and decay for so many passes of a model with `weights` in all over `text` tokens.
 
     None and 0.4 as long as a pass still teaches more than it makes the model remember; the more weights for each token,
-    the sooner that ends. The numbers go through what `docs/log.md` measured: no dropout at 4 passes and 1 weight a
-    token, at 5 and 18, and at 10 and 2; about 0.15 at 20 and 2.
+    the sooner that ends. Drawn through what `docs/log.md` has measured from 4 to 20 passes, 1 to 19 weights a token.
     """
-    bearable = 16 / max(cells / text, 1.0) ** (1 / 3)
+    bearable = 24 / math.sqrt(max(weights / text, 1.0))
     doublings = max(0.0, math.log2(passes / bearable))
-    return round(min(0.5, 0.2 * doublings), 2), round(min(1.0, 0.4 + 0.8 * doublings), 2)
+    return round(min(0.5, 0.3 * doublings), 2), round(min(3.0, 0.4 + 1.5 * doublings), 2)
 
 
 def advice(preset: PresetName, choice: Choice, prepared: Prepared) -> str | None:
     """Return what to say where the text is far too small for the model, or far too large, or the time too short."""
     V, text = prepared.tokenizer.vocabulary_size, len(prepared.train)
-    cells, _ = _weights(choice.model, V)
+    cells = _weights(choice.model, V).cells
     read = choice.forecast.tokens
     fitting = _fitting(choice, V, text)
     better = f" --preset {fitting} would fit better." if fitting != preset else ""
@@ -159,20 +166,19 @@ def advice(preset: PresetName, choice: Choice, prepared: Prepared) -> str | None
 
 def _fitting(choice: Choice, V: int, text: int) -> PresetName:
     """Return the largest preset whose weights have text enough and time enough, or the smallest."""
-    _, work = _weights(choice.model, V)
+    work = _weights(choice.model, V).multiplied
     fits: PresetName = "tiny"
     for name, size in SIZES.items():
         other = dataclasses.replace(choice.model, layers=size.layers, hidden_size=size.hidden_size)
-        cells, other_work = _weights(other, V)
-        read = choice.forecast.tokens * work / other_work  # a token takes as long as it has multiplications
-        if cells <= 4 * text and cells <= read:
+        weights = _weights(other, V)
+        read = choice.forecast.tokens * work / weights.multiplied  # a token takes as long as it has multiplications
+        if weights.cells <= 4 * text and weights.cells <= read:
             fits = name
     return fits
 
 
-def _weights(model: ModelConfig, V: int) -> tuple[int, int]:
-    """Return the weights of the cells, and those that each token is multiplied with."""
+def _weights(model: ModelConfig, V: int) -> Weights:
     with torch.device("meta"):  # shapes alone
         shape = LanguageModel(model, V)
     cells = sum(p.numel() for p in shape.blocks.parameters())
-    return cells, cells + V * shape.output.weight.shape[1]
+    return Weights(cells, cells + V * shape.output.weight.shape[1], sum(p.numel() for p in shape.parameters()))
