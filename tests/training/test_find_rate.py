@@ -129,6 +129,15 @@ def test_the_command_proposes_a_command_and_leaves_a_picture_alone(here, capsys)
     assert [path.name for path in (here / "deep").iterdir()] == ["run-rates.png"]
 
 
+def test_a_preset_may_choose_all_but_the_rate(here, capsys, monkeypatch):
+    monkeypatch.setattr("tidegate.training.presets.MEASURED_SECONDS", 0.1)
+    words = ["--find-lr", "--preset", "tiny", "--hidden-size", "8", "--window", "8"]
+    assert main(["train", "潮汐.txt", *words]) == 0
+    command = re.search(r"^ +tidegate train (.*)$", capsys.readouterr().out, re.MULTILINE)[1]
+    _, model, training, run = parse("train", shlex.split(command))
+    assert (model.layers, model.hidden_size, training.minutes, run.preset) == (1, 8, 10, None)
+
+
 def test_mistakes_and_ctrl_c_leave_nothing(here, capsys, monkeypatch):
     before = set(here.iterdir()) | {here / "cache"}
     assert main(["train", "short.txt", "--find-lr", *SMALL]) == 2

@@ -110,16 +110,19 @@ def choose(
 
 def measured_pace(prepared: Prepared, model: ModelConfig, training: TrainingConfig) -> float:
     """Return the tokens a second that exactly this model reads here, by some seconds of real steps of a throw-away."""
+    entered = time.perf_counter()
     feed, state = begin(prepared, model, training)
     started = time.perf_counter()
     train_step(state, feed.read(state.progress.cursor), training, training.learning_rate)
     first = time.perf_counter() - started  # slower than the others: memory is handed out, threads start
-    began, steps = time.perf_counter(), 0
-    while (spent := time.perf_counter() - began) + first < MEASURED_SECONDS:
+    began = now = time.perf_counter()
+    steps = 0
+    while now - entered < MEASURED_SECONDS:
         train_step(state, feed.read(state.progress.cursor), training, training.learning_rate)
         steps += 1
+        now = time.perf_counter()
     tokens = feed.lanes * feed.window
-    return tokens * steps / spent if steps else tokens / first
+    return tokens * steps / (now - began) if steps else tokens / first
 
 
 def fitting_lanes(tokens: int, training: TrainingConfig) -> int:
@@ -130,7 +133,7 @@ def fitting_lanes(tokens: int, training: TrainingConfig) -> int:
 def fitting_evaluation(forecast: Forecast, training: TrainingConfig) -> int:
     """Return the tokens of an evaluation: those of the settings, fewer where they would eat the training's time."""
     affordable = EVALUATION_SHARE * forecast.seconds * EVALUATION_SPEED * forecast.tokens_a_second
-    return max(1000, min(training.evaluation_tokens, int(affordable / training.evaluations)))
+    return max(1000, min(training.evaluation_tokens, int(affordable / training.evaluations) // 1000 * 1000))
 
 
 def regularisation(passes: float, weights: int, text: int) -> tuple[float, float]:
