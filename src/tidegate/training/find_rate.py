@@ -155,7 +155,7 @@ def draw_range_test(path: Path, found: RangeTest, title: str) -> None:
     axis.set_ylabel("loss, nats a token")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False)
+    axis.legend(framealpha=0.9, edgecolor="none")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": "tidegate"})
     path.parent.mkdir(parents=True, exist_ok=True)
