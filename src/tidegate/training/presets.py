@@ -47,7 +47,7 @@ SIZES: dict[PresetName, Size] = {
     "tiny": Size(1, 128, 0.02),
     "small": Size(2, 256, 0.01),
     "medium": Size(2, 512, 0.005),
-    "large": Size(3, 1024, 0.003),
+    "large": Size(3, 1024, 0.002),
 }
 
 
