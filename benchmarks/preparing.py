@@ -1,9 +1,9 @@
 """How fast text is prepared, and in how little memory: `./run bench preparing`.
 
-Text is generated from phrases of the embedded corpora, so that no two documents are equal and nothing has to be fetched:
-English from Shakespeare as .txt files of 64 MB, Chinese from the Tang poems as .jsonl of short documents. Speeds are
-bytes on the disk a second of `tidegate prepare` from a cold cache, start and all; memory is the sum of RssAnon over the
-program and its processes, seen every 50 ms.
+Text is generated from phrases of the embedded corpora, so that no two documents are equal and nothing has to be
+fetched: English from Shakespeare as .txt files of 64 MB, Chinese from the Tang poems as .jsonl of short documents.
+Speeds are bytes on the disk a second of `tidegate prepare` from a cold cache, start and all; memory is the sum of
+RssAnon over the program and its processes, seen every 50 ms.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ OUT_OF_RANGE = [
     (TrainingConfig, "log_every", 0),
     (TrainingConfig, "save_seconds", -1.0),
     (RunConfig, "processes", 0),
+    (RunConfig, "preset", "huge"),
     (EvaluateConfig, "window", 0),
     (EvaluateConfig, "lanes", 0),
     (EvaluateConfig, "threads", 0),
@@ -73,7 +74,7 @@ def test_a_value_out_of_range_names_field_value_and_range(kind, field, value):
 
 
 def test_every_checked_field_is_in_the_table():
-    free = {"data", "validation_data", "tied", "model", "json", "cache", "out", "resume"}
+    free = {"data", "validation_data", "tied", "model", "json", "cache", "out", "resume", "find_lr", "given"}
     free |= {"encoding", "columns", "keep_duplicates", "shuffle"}
     for kind in (ModelConfig, DataConfig, TrainingConfig, EvaluateConfig, RunConfig):
         for field in dataclasses.fields(kind):

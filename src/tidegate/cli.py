@@ -37,6 +37,8 @@ class Verb:
     """whether it may be given several times"""
     exclusive: tuple[str, ...] = ()
     """fields of which one excludes the others"""
+    chooser: str | None = None
+    """the field that chooses for those that are not given"""
 
 
 VERBS = {
@@ -54,12 +56,18 @@ VERBS = {
             ("tidegate train --corpus tang-poems --minutes 10", "learn from 46,979 Tang poems, for ten minutes"),
             ("tidegate train my-novel.txt", "learn from a text of your own, character by character"),
             ("tidegate train texts/ --tokenizer bpe --epochs 3", "learn from a folder of texts, in pairs of bytes"),
+            (
+                "tidegate train my-novel.txt --preset small --minutes 20",
+                "choose the rest by time, text and machine",
+            ),
+            ("tidegate train my-novel.txt --find-lr", "find a learning rate first"),
             ("tidegate train --config recipes/tiny-shakespeare.yaml input.txt", "repeat a known result"),
             ("tidegate train --resume runs/my-novel", "go on with a run that was stopped"),
         ),
         "data",
         True,
         HORIZONS,
+        "preset",
     ),
     "prepare": Verb(
         "tidegate.prepare:prepare",
@@ -208,7 +216,14 @@ def parse(name: str, words: Sequence[str]) -> list[Any]:
     verb = VERBS[name]
     kinds = [_resolve(home) for home in verb.settings]
     return Flags(
-        f"{PROGRAM} {name}", verb.summary, verb.examples, kinds, verb.positional, verb.many, verb.exclusive
+        f"{PROGRAM} {name}",
+        verb.summary,
+        verb.examples,
+        kinds,
+        verb.positional,
+        verb.many,
+        verb.exclusive,
+        verb.chooser,
     ).parse(words)
 
 

@@ -5,7 +5,7 @@ Every rule about a value stands here, in ``__post_init__``, so a flag, a YAML fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from tidegate.errors import TidegateError, nearest
@@ -15,6 +15,7 @@ Block = Literal["residual", "plain"]
 TokenizerKind = Literal["bytes", "characters", "words", "whitespace", "bpe"]
 Schedule = Literal["linear", "cosine"]
 CorpusName = Literal["shakespeare", "tang-poems"]
+PresetName = Literal["tiny", "small", "medium", "large"]
 
 
 def within(settings: object, name: str, low: float, high: float) -> None:
@@ -213,8 +214,15 @@ HORIZONS = ("epochs", "steps", "tokens", "minutes")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where the run is kept."""
+    """How the run starts, and where it is kept."""
 
+    preset: PresetName | None = None
+    """Choose the model's size, and by what this machine reads in the time (--minutes, else 10) regularisation, rate and
+    evaluations: tiny 1×128, small 2×256, medium 2×512 or large 3×1024. What is given besides wins."""
+    find_lr: bool = False
+    """Train nothing: find a learning rate in 150 steps of a throw-away model, draw the curve, say how to go on."""
+    given: frozenset[str] = field(default=frozenset(), metadata={"flag": False})
+    """Names of the settings that a flag or a YAML file gave; not a flag itself."""
     out: str | None = None
     """Folder for the model; by default a new one under runs/, named after the text."""
     resume: str | None = None
@@ -226,6 +234,14 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         within(self, "processes", 1, 4096)
+        if self.preset is not None:
+            _one_of(self, "preset", PresetName)
+        for name in ("preset", "find_lr"):
+            if self.resume is not None and getattr(self, name):
+                raise TidegateError(
+                    f"--{name.replace('_', '-')} is for a new run, but --resume {self.resume} goes on with recorded "
+                    "settings: leave one of them out."
+                )
 
 
 @dataclass(frozen=True)

@@ -36,23 +36,31 @@ class Flags:
     """whether it may be given several times"""
     exclusive: Sequence[str] = ()
     """fields of which one excludes the others: one given as a flag clears those that a YAML file gives"""
+    chooser: str | None = None
+    """the field that, where it is given, chooses for those that are not: ``--print_config`` then leaves these out"""
 
     def parse(self, words: Sequence[str]) -> list[Any]:
         """Turn arguments into settings, one of each kind; TidegateError for whatever is wrong with them."""
         words = self._normalised(words)
         _check_configs(words)
+        parser = self._parser()
         try:
-            given = self._parser().parse_args(words)
+            spoken = parser.parse_args([w for w in words if not w.startswith("--print_config")], defaults=False)
+            chosen_for = self.chooser is not None and spoken.get(self.chooser) is not None
+            given = parser.parse_args(words, defaults=not chosen_for or not _prints(words))
         except ArgumentError as error:
             raise TidegateError(self._explained(str(error))) from None
         flagged = [field for field in self.exclusive if any(word.startswith(f"--{field}=") for word in words)]
         for field in set(self.exclusive) - set(flagged) if flagged else ():
             given[field] = None
-        return [self._build(kind, given) for kind in self.kinds]
+        names = frozenset(spoken.keys()) & set(self.fields())
+        return [self._build(kind, given, names) for kind in self.kinds]
 
     def fields(self) -> dict[str, str]:
-        """Return the type of each field, as it is written."""
-        return {field.name: str(field.type) for kind in self.kinds for field in dataclasses.fields(kind)}
+        """Return the type of each field that is a flag, as it is written."""
+        return {
+            field.name: str(field.type) for kind in self.kinds for field in dataclasses.fields(kind) if _is_flag(field)
+        }
 
     def _normalised(self, words: Sequence[str]) -> list[str]:
         """Rewrite what a person types into what the parser takes.
@@ -107,13 +115,18 @@ class Flags:
             else:
                 parser.add_argument(self.positional, type=str, metavar=shown, help=text)
         for kind in self.kinds:
-            skip = {self.positional} if kind is self.kinds[0] and self.positional and not self.many else set()
+            skip = {field.name for field in dataclasses.fields(kind) if not _is_flag(field)}
+            if kind is self.kinds[0] and self.positional and not self.many:
+                skip.add(self.positional)
             parser.add_class_arguments(kind, skip=skip)
         return parser
 
-    def _build(self, kind: type, given: Namespace) -> Any:
-        values = {}
+    def _build(self, kind: type, given: Namespace, names: frozenset[str]) -> Any:
+        values: dict[str, Any] = {}
         for field in dataclasses.fields(kind):
+            if not _is_flag(field):
+                values[field.name] = names
+                continue
             value = given[field.name]
             if field.name == self.positional and self.many:
                 value = given["texts"] or value
@@ -151,6 +164,15 @@ class _Parser(ArgumentParser):
         return re.sub(r"--\w+", lambda flag: "--" + flag[0][2:].replace("_", "-"), text)
 
 
+def _is_flag(field: dataclasses.Field[Any]) -> bool:
+    """Whether a person may give the field; the one that may not, ``flag`` false, receives the names of those given."""
+    return bool(field.metadata.get("flag", True))
+
+
+def _prints(words: Sequence[str]) -> bool:
+    return any(word.startswith("--print_config") for word in words)
+
+
 def _field_help(kind: type, field: str) -> str:
     """Return the docstring under a dataclass field."""
     parsed = docstring_parser.parse_from_object(kind)
@@ -184,6 +206,8 @@ def _plain(complaint: str) -> str:
     """Put a complaint about a value into words that need no Python."""
     text = " ".join(complaint.split())
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "tuple": "a list"}
+    if literal := re.search(r"Subtypes: \[typing\.Literal\[([^\]]*)\].*Given value: (.*)$", text):
+        return f"expected one of {literal[1].replace(chr(39), '')}, but found '{literal[2].strip()}'."
     if union := re.search(r"Subtypes: \[<class '(\w+)'>.* Given value: (.*)$", text):
         return f"expected {words.get(union[1], union[1])}, but found '{union[2].strip()}'."
     for python, plain in ((f"<class '{name}'>", plain) for name, plain in words.items()):

@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from tidegate.text.overlap import longest_run_in_store
 from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
 from tidegate.training.batches import Feed
+from tidegate.training.begin import begin
 from tidegate.training.events import Events, JsonlLog, TensorBoardLog, read_log
 from tidegate.training.loop import Loop
 from tidegate.training.measure import CARRIED, WINDOW256, LossSum, measure
@@ -39,7 +41,8 @@ from tidegate.training.report import card_of
 from tidegate.training.run import RunOutside, interruptible
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.schedule import Horizon
-from tidegate.training.state import TrainState, new_state, restore
+from tidegate.training.start import chosen, find_rate
+from tidegate.training.state import TrainState, restore
 from tidegate.training.surroundings import surroundings
 from tidegate.training.view import SteadyConsole, TerminalView
 from tidegate.training.waiting import prepare_text, waiting, with_standard_input
@@ -76,13 +79,19 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
         )
         model = settle(model, recorded.model, ModelConfig)
         training = settle(training, recorded.training, TrainingConfig)
-    command = command_of(data, model, training) if recorded is None else recorded.command
-    data = absolute(with_standard_input(data, run.cache, console))
     if training.threads is not None:
         torch.set_num_threads(training.threads)
+    named = with_standard_input(data, run.cache, console)
+    data = absolute(named)  # a command is for others to read, without this machine's paths
     prepared = prepare_text(data, run.cache, console, tokenizer, run.processes)
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
+    if run.preset is not None:
+        model, training = chosen(run.preset, model, training, run.given, prepared, console)
+    if run.find_lr:
+        again = partial(command_of, named, model, out=run.out)
+        return find_rate(folder.path, again, prepared, model, training, console)
+    command = command_of(named, model, training) if recorded is None else recorded.command
     record = RunRecord(
         data,
         model,
@@ -96,17 +105,8 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
     )
     if recorded is not None:
         _check_same(recorded, record, folder)
-    feed = Feed(
-        prepared.train,
-        prepared.tokenizer.document_id,
-        training.lanes,
-        training.window,
-        training.seed,
-        training.shuffle,
-    )
     # before the folder: a model that the memory does not hold leaves nothing behind
-    torch.manual_seed(training.seed)
-    state = new_state(LanguageModel(model, prepared.tokenizer.vocabulary_size), training, feed.lanes)
+    feed, state = begin(prepared, model, training)
     folder.training.mkdir(parents=True, exist_ok=True)
     with folder.locked():
         folder.remove_leftovers()

@@ -36,8 +36,9 @@ class RunRecord:
     """when the run began: UTC, ISO 8601; empty in older runs"""
 
 
-def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> str:
-    """Return the command that starts such a run anew: the text, and every setting that is not the default."""
+def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig, out: str | None = None) -> str:
+    """Return the command that starts such a run anew: the text, and every setting that is not the default; where
+    `out` is given, into that folder."""
     words = ["tidegate", "train", *data.data]
     for given, default in ((data, DataConfig()), (model, ModelConfig()), (training, TrainingConfig())):
         for field in dataclasses.fields(given):
@@ -47,7 +48,7 @@ def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig) -
                     f"--{field.name.replace('_', '-')}",
                     str(value).lower() if isinstance(value, bool) else str(value),
                 ]
-    return shlex.join(words)
+    return shlex.join(words + (["--out", out] if out is not None else []))
 
 
 def write_record(path: Path, record: RunRecord) -> None:

@@ -1,0 +1,78 @@
+"""A good start without knowing how, as the terminal shows it: what a preset chose, what a range test found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tidegate.config import ModelConfig, PresetName, TrainingConfig
+from tidegate.text.prepare import Prepared
+from tidegate.training.begin import begin
+from tidegate.training.find_rate import HIGHEST, LOWEST, STEPS, draw_range_test, range_test, table
+from tidegate.training.presets import MEASURED_SECONDS, advice, choose
+from tidegate.training.waiting import waiting
+
+
+def chosen(
+    preset: PresetName,
+    model: ModelConfig,
+    training: TrainingConfig,
+    given: frozenset[str],
+    prepared: Prepared,
+    console: Console,
+) -> tuple[ModelConfig, TrainingConfig]:
+    """Return the settings that the preset chooses, having said which, and what will come of them when."""
+    _say(console, f"Measuring for some {MEASURED_SECONDS:.0f} seconds what this machine reads …")
+    choice = choose(preset, model, training, given, prepared)
+    model, training = choice.model, choice.training
+    _say(
+        console,
+        f"Preset {preset}: {model.layers}×{model.hidden_size} {model.cell}, {'tied, ' if model.tied else ''}"
+        f"dropout {training.dropout:g}, decay {training.weight_decay:g}, rate {training.learning_rate:g}, "
+        f"warm-up {training.warmup} steps, {training.lanes} lanes of {training.window}",
+    )
+    if choice.kept:
+        _say(console, f"As given, not as the preset has it: {', '.join(choice.kept)}.")
+    _say(console, choice.forecast.sentence(training.evaluations))
+    if (sentence := advice(preset, choice, prepared)) is not None:
+        _say(console, sentence)
+    return model, training
+
+
+def find_rate(
+    folder: Path,
+    command: Callable[[TrainingConfig], str],
+    prepared: Prepared,
+    model: ModelConfig,
+    training: TrainingConfig,
+    console: Console,
+) -> int:
+    """Make the range test of a run that would go into `folder`, which is not made: print the curve, draw it beside the
+    folder, say how to go on, by the `command` of the settings. Returns the exit code: 1 where nothing is proposed."""
+    feed, state = begin(prepared, model, training)
+    _say(console, f"Trying {STEPS} rates from {LOWEST:g} to {HIGHEST:g}, one a step, on a throw-away model …")
+    with waiting(console, "trying rates") as progress:
+        found = range_test(state, feed, training, progress)
+    _say(console, table(found))
+    if found.ended is not None:
+        _say(console, f"Ended at a rate of {found.points[-1].rate:.1e}: {found.ended}.")
+    picture = folder.with_name(f"{folder.name}-rates.png")
+    draw_range_test(picture, found, f"{model.layers}×{model.hidden_size} {model.cell}, {prepared.tokenizer.kind}")
+    _say(console, f"Picture: {picture}")
+    rate = found.proposal
+    if rate is None:
+        first, lowest = found.points[0].smoothed, found.lowest.smoothed
+        _say(console, f"The loss hardly fell ({first:.3f} → {lowest:.3f}) at any rate, so there is nothing to propose.")
+        return 1
+    _say(
+        console, f"Learning rate {rate:g}. Go on with:\n  {command(dataclasses.replace(training, learning_rate=rate))}"
+    )
+    return 0
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(Text(sentence), soft_wrap=True)
