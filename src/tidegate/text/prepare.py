@@ -32,8 +32,8 @@ from tidegate.text.store import SHARD_TOKENS, StoreWriter, TokenStore, id_dtype
 from tidegate.text.tokenizer import Tokenizer, from_json, train
 from tidegate.text.tokenizers.base import canonical_digest
 
-SAMPLE_BYTES = 2**24
-"""Words and byte pairs are learnt from at most 16 MiB of text, taken evenly from all of it. More would not change what
+SAMPLE_BYTES = 2**23
+"""Words and byte pairs are learnt from at most 8 MiB of text, taken evenly from all of it. More would not change what
 is frequent, and of Chinese, where a word for BPE is a whole clause, 16 MiB take about a minute."""
 COUNTED_KINDS = ("words", "whitespace", "bpe")
 SYNC_SECONDS = 5.0
