@@ -37,15 +37,17 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000, help="number of small files")
     parser.add_argument("--train-seconds", type=int, default=60)
     parser.add_argument("--folder", type=Path, help="where the text is written; by default a temporary folder")
+    parser.add_argument("--only", choices=["speeds", "small_files", "memory"])
     parser.add_argument("--json", type=Path, help="where the result is written instead of results/")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="preparing-", dir=arguments.folder))
     try:
-        results = {
-            "speeds": speeds(folder, arguments.speed_megabytes),
-            "small_files": small_files(folder, arguments.files),
-            "memory": memory(folder, arguments.memory_megabytes, arguments.train_seconds),
+        measures = {
+            "speeds": lambda: speeds(folder, arguments.speed_megabytes),
+            "small_files": lambda: small_files(folder, arguments.files),
+            "memory": lambda: memory(folder, arguments.memory_megabytes, arguments.train_seconds),
         }
+        results = {name: measure() for name, measure in measures.items() if arguments.only in (None, name)}
         print(write_result("preparing", __doc__ or "", results, arguments.json))
     finally:
         shutil.rmtree(folder)
