@@ -86,7 +86,7 @@ def test_a_wrong_encoding_names_the_byte(tmp_path: Path, monkeypatch: pytest.Mon
     gb = start + "床前明月光，疑是地上霜。举头望明月，低头思故乡。".encode("gb18030")
     said = message(tmp_path / "a.txt", gb)
     assert f"the byte 0xb4 at offset {len(start)} does not fit" in said
-    assert "It looks like gb18030: give --encoding gb18030." in said
+    assert "It looks like gb18030: give --encoding gb18030, or auto where files differ." in said
     assert "offset 3 does not" in message(tmp_path / "b.txt", b"abc\xe6\xb1"), "a character cut off by the file's end"
     assert "offset 5 does not" in message(tmp_path / "c.txt", b"\xef\xbb\xbfab\xff")
     monkeypatch.setattr(encodings, "BLOCK_BYTES", 4)

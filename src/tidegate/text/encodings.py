@@ -130,7 +130,7 @@ def _common_share(head: bytes, encoding: str) -> float:
 def _does_not_fit(name: str, encoding: str, at: int, byte: int, head: bytes) -> str:
     guess = likely(head)
     if guess is not None and guess not in (encoding, "utf-8"):
-        what = f"It looks like {guess}: give --encoding {guess}"
+        what = f"It looks like {guess}: give --encoding {guess}, or auto where files differ"
     else:
         what = f"Give the encoding that it has by --encoding ({', '.join(COMMON)}), or mend the file there"
     return f"{name} is not {encoding}: the byte 0x{byte:02x} at offset {at} does not fit. {what}."

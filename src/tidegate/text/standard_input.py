@@ -13,23 +13,27 @@ from tidegate.errors import TidegateError
 NAME = "-"
 """How standard input is named among files."""
 _BLOCK = 2**20
+_STARTS = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+"""how compressed files begin"""
 
 
 def keep_input(stream: BinaryIO, cache: Path) -> Path:
     """Copy a stream to its end into the cache, under a name that tells its content; returns the file."""
-    digest, size = hashlib.sha256(), 0
+    digest, size, head = hashlib.sha256(), 0, b""
     partial = None
     try:
         cache.mkdir(parents=True, exist_ok=True)
         number, partial = tempfile.mkstemp(prefix="input-", suffix=".partial", dir=cache)
         with open(number, "wb") as file:
             while block := stream.read(_BLOCK):
+                head = head or block
                 digest.update(block)
                 size += len(block)
                 file.write(block)
         if not size:
             raise TidegateError("Standard input is empty: write the text to it, as in: cat *.txt | tidegate train -")
-        path = cache / f"input-{digest.hexdigest()[:32]}.txt"
+        compressed = next((suffix for start, suffix in _STARTS.items() if head.startswith(start)), "")
+        path = cache / f"input-{digest.hexdigest()[:32]}.txt{compressed}"
         os.replace(partial, path)
         partial = None
         return path
