@@ -32,5 +32,5 @@ def test_nothing_is_refused_and_leaves_nothing(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(TidegateError, match="could not be kept in .*file"):
+    with pytest.raises(TidegateError, match=r"could not be kept in .*file"):
         keep_input(io.BytesIO(b"text"), tmp_path / "file" / "cache")
