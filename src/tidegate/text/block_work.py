@@ -110,7 +110,7 @@ def encode(parts: Iterable[tuple[str, bool]], tokenizer: Tokenizer, dtype: str) 
     length = byte_count = character_count = unknown = 0
     document = np.array([tokenizer.document_id], dtype)
     for text, starts_document in parts:
-        ids = tokenizer.encode(text)
+        ids = tokenizer.encode_normalized(text)
         if starts_document:
             starts.append(length)
             pieces.append(document)

@@ -44,6 +44,11 @@ class Tokenizer(ABC):
         return self._encode_normalized(normalize(text))
 
     @final
+    def encode_normalized(self, text: str) -> NDArray[np.uint32]:
+        """Return the ids of a text that `normalize` has gone over already."""
+        return self._encode_normalized(text)
+
+    @final
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the ids; bytes that are no UTF-8 come out as U+FFFD."""
         return b"".join(self.token_bytes(int(token)) for token in ids).decode("utf-8", errors="replace")
