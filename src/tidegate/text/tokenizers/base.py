@@ -41,12 +41,7 @@ class Tokenizer(ABC):
     @final
     def encode(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of the normalised text, (tokens,) uint32, without any special token."""
-        return self._encode_normalized(normalize(text))
-
-    @final
-    def encode_normalized(self, text: str) -> NDArray[np.uint32]:
-        """Return the ids of a text that `normalize` has gone over already."""
-        return self._encode_normalized(text)
+        return self.encode_normalized(normalize(text))
 
     @final
     def decode(self, ids: Iterable[int]) -> str:
@@ -79,8 +74,8 @@ class Tokenizer(ABC):
         """Return the UTF-8 bytes of one token; an id outside 0 … V - 1 is an IndexError."""
 
     @abstractmethod
-    def _encode_normalized(self, text: str) -> NDArray[np.uint32]:
-        """Encode text that is normalised already."""
+    def encode_normalized(self, text: str) -> NDArray[np.uint32]:
+        """Return the ids of a text that `normalize` has gone over already."""
 
     @abstractmethod
     def _contents(self) -> dict[str, Any]:

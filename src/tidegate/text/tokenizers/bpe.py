@@ -71,7 +71,8 @@ class BPETokenizer(Tokenizer):
         """Return the token's bytes, which may begin or end within a character."""
         return token_of(self._table, token)
 
-    def _encode_normalized(self, text: str) -> NDArray[np.uint32]:
+    def encode_normalized(self, text: str) -> NDArray[np.uint32]:
+        """Return the ids of the text's stretches, most of which were met before."""
         stretches = _STRETCH.findall(text)
         new = [stretch for stretch in dict.fromkeys(stretches) if stretch not in self._known]
         if len(self._known) + len(new) > REMEMBERED:

@@ -31,7 +31,8 @@ class BytesTokenizer(Tokenizer):
         """Return the one byte, or none for the document token."""
         return token_of(self._table, token)
 
-    def _encode_normalized(self, text: str) -> NDArray[np.uint32]:
+    def encode_normalized(self, text: str) -> NDArray[np.uint32]:
+        """Return the bytes."""
         return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.uint32)
 
     def _contents(self) -> dict[str, Any]:

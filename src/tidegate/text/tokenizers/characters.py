@@ -40,7 +40,8 @@ class CharactersTokenizer(Tokenizer):
         """Return the character's UTF-8 bytes."""
         return token_of(self._table, token)
 
-    def _encode_normalized(self, text: str) -> NDArray[np.uint32]:
+    def encode_normalized(self, text: str) -> NDArray[np.uint32]:
+        """Return the characters' ids."""
         return self._id_of_code[_codes(text)]
 
     def _contents(self) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class _FrequentWords(Tokenizer):
         """Return the word's UTF-8 bytes."""
         return token_of(self._table, token)
 
-    def _encode_normalized(self, text: str) -> NDArray[np.uint32]:
+    def encode_normalized(self, text: str) -> NDArray[np.uint32]:
+        """Return the words' ids."""
         find, unknown = self._ids.get, self.unknown_id
         return np.array([find(word, unknown) for word in self.cut(text)], np.uint32)
 
