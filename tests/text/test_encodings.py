@@ -113,3 +113,12 @@ def test_a_guess_stands_wherever_the_sample_cuts_a_character(encoding, between, 
     data = (before + (sentence + between) * 3000).encode(encoding)
     assert len(data) > 2**16
     assert canonical(likely(data)) == canonical(encoding)
+
+
+@pytest.mark.parametrize("marks", ["’", "—", "“”", "’é"])
+def test_a_few_typographic_marks_are_no_cyrillic(marks):
+    text = "It was late, and the keeper had not yet lit the lamp. Nobody came along the shore that night.\n" * 40
+    text = text.replace("late", f"late{marks}")
+    assert likely(text.encode("cp1252")) == "cp1252"
+    russian = "Она была уже там, у окна; где вы? спросил он тихо.\n" * 40
+    assert likely(russian.encode("cp1251")) == "cp1251"

@@ -18,6 +18,8 @@ _ENOUGH_BYTES = 16
 """less than this says nothing about UTF-16"""
 _GUESS_BYTES = 2**16
 """what a guess at the other encodings looks at: it tries each of them"""
+_FEW = 0.05
+"""a smaller share of bytes beyond ASCII is quotation marks, dashes and accents, whatever they look like"""
 _MARKS = (  # the longer first: the mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -119,7 +121,9 @@ def likely(head: bytes) -> str | None:
     for part in _cut_between_characters(head):
         best = from_bytes(part, cp_isolation=[*COMMON], enable_fallback=False, language_threshold=0.1).best()
         if best is not None:
-            return canonical(best.encoding)
+            few = sum(byte > 0x7F for byte in part) < _FEW * len(part)
+            guess = canonical(best.encoding)
+            return "cp1252" if few and guess in ("latin-1", "cp1251", "koi8-r") else guess
     return None
 
 
