@@ -1,8 +1,8 @@
 """The how-tos do what they say: their commands run, on tiny texts, and the two languages give the same ones.
 
-Every plain ``sh`` block of a page is run in order in one folder; a block of another kind (``console``, ``text``) is only
-to be read. What is smaller than on the page: the texts, which `TEXTS` makes up; the embedded corpus, of which a few poems
-are left; and training, to which `SMALL` is added in place of its horizon. Nothing else is replaced.
+Every plain ``sh`` block of a page is run in order in one folder; a block of another kind (``console``, ``text``) is
+only to be read. What is smaller than on the page: the texts, which `TEXTS` makes up; the embedded corpus, of which two
+poems are left; and training, to which `SMALL` is added in place of its horizon. Nothing else is replaced.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPLACED = ("--minutes", "--epochs", "--steps", "--tokens", "--hidden-size")
 STORY = "It was late. The tide came in, and the keeper lit the lamp.\n“Who is there?” she said; nobody answered.\n" * 30
 CHINESE_STORY = "却说那天夜里，潮水涨了上来，守灯人点起了灯。\n“谁在那里？”她问道，却没有人回答。\n" * 60
 POEMS = "春望\n杜甫\n国破山河在，城春草木深。\n感时花溅泪，恨别鸟惊心。\n\n静夜思\n李白\n床前明月光，疑是地上霜。\n\n"
-CODE = "import json\n\n\ndef read(path):\n    with open(path) as file:\n        return json.load(file)\n\n\n"
+CODE = "import json\n\n\ndef read(path):\n    # 读一个文件\n    with open(path) as file:\n        return json.load(file)\n"
 
 
 def _novel(folder: Path) -> None:
@@ -49,7 +49,7 @@ def _code(folder: Path) -> None:
     for number in range(3):
         path = folder / f"src/package{number}/module.py"
         path.parent.mkdir(parents=True)
-        path.write_text(CODE * 20 + f"NUMBER = {number}\n\n\n", encoding="utf-8")
+        path.write_text(CODE * 20 + f"\n\nNUMBER = {number}\n\n\n", encoding="utf-8")
     (folder / "unfinished.py").write_text(CODE + "def ", encoding="utf-8")
 
 
@@ -102,6 +102,12 @@ def made_small(words: list[str]) -> list[str]:
     return [*kept, *SMALL]
 
 
+def run_lines(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run lines of a shell in the current folder, one after another."""
+    for line in lines:
+        run_line(line, monkeypatch)
+
+
 def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run one line of a shell in the current folder: a pipe's parts one after another, those of tidegate in here."""
     parts = [shlex.split(part) for part in re.split(r" \| ", line)]
@@ -145,8 +151,7 @@ def test_the_commands_run(page, here, monkeypatch):
     TEXTS[page.name.split(".")[0]](here)
     lines = lines_to_run(page)
     assert sum(line.startswith("tidegate") for line in lines) >= 4
-    for line in lines:
-        run_line(line, monkeypatch)
+    run_lines(lines, monkeypatch)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -170,8 +175,7 @@ def test_canary_a_slip_in_a_command_fails(was, now, here, monkeypatch):
     lines = lines_to_run(page)
     assert was in "".join(lines)
     with pytest.raises(AssertionError):
-        for line in lines:
-            run_line(line.replace(was, now), monkeypatch)
+        run_lines([line.replace(was, now) for line in lines], monkeypatch)
 
 
 @pytest.mark.parametrize(
