@@ -33,7 +33,7 @@ REPLACED = ("--minutes", "--epochs", "--steps", "--tokens", "--hidden-size")
 STORY = "It was late. The tide came in, and the keeper lit the lamp.\n“Who is there?” she said; nobody answered.\n" * 30
 CHINESE_STORY = "却说那天夜里，潮水涨了上来，守灯人点起了灯。\n“谁在那里？”她问道，却没有人回答。\n" * 60
 POEMS = "春望\n杜甫\n国破山河在，城春草木深。\n感时花溅泪，恨别鸟惊心。\n\n静夜思\n李白\n床前明月光，疑是地上霜。\n\n"
-CODE = "import json\n\n\ndef read(path):\n    # 读一个文件\n    with open(path) as file:\n        return json.load(file)\n"
+CODE = "import json\n\n\ndef read(path):\n    # 读文件\n    with open(path) as file:\n        return json.load(file)\n"
 
 
 def _novel(folder: Path) -> None:
