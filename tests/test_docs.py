@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.page_pairs import differences
 from tidegate.cli import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE_README = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 
 
 def commands() -> list[str]:
@@ -53,9 +55,10 @@ def test_paths_that_are_named_exist(page):
         assert (ROOT / path).exists(), path
 
 
-def test_the_file_map_is_true():
+@pytest.mark.parametrize("readme", [README, CHINESE_README], ids=["English", "Chinese"])
+def test_the_file_map_is_true(readme):
     """Every name in the README's map exists, and every module and package of src is in it."""
-    block = re.search(r"## The house\n\n```text\n(.*?)```", README, re.DOTALL)
+    block = re.search(r"```text\n(run .*?)```", readme, re.DOTALL)
     assert block
     named, folder = set(), ROOT
     for line in block[1].splitlines():
@@ -78,6 +81,33 @@ def test_the_file_map_is_true():
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_nothing_is_left_to_fill_in(page):
     assert not re.search(r"(?m)@[A-Z]{3,}|^[A-Z]{4,}$|TODO|FIXME", page.read_text(encoding="utf-8"))
+
+
+def test_the_readme_in_chinese_says_what_the_one_in_english_says():
+    """Headings, commands, figures, links, pictures and tables. What is in one alone is named, with its section."""
+    found = differences(README, CHINESE_README)
+    assert not found, "README.md and README.zh-CN.md differ:\n" + "\n".join(found)
+
+
+CHANGES = [
+    ("1.432 nat", "1.423 nat", "section 'What it reaches' ('实测结果'): numbers in English alone: 1.432"),
+    ("--minutes 10 ", "--minutes 11 ", "section 'Quick start' ('快速开始'): fenced block 2: "),
+    ("| RNN 推理 | 1.44 |", "| RNN 推理 | 1.44 | |", "rows of tables by cells in Chinese alone: 5"),
+    ("docs/cells/lstm.md", "docs/cells/gru.md", "links in Chinese alone: docs/cells/gru.md"),
+    ("pictures/curves.png", "pictures/curve.png", "pictures in English alone: docs/pictures/curves.png"),
+    ("`--save-seconds`", "`--save-second`", "`code` in Chinese alone: --save-second"),
+    ("\n## 实测结果", "\n### 实测结果", "## What it reaches in English, ### 实测结果 in Chinese"),
+    ("recipes/                tiny", "recipe/                 tiny", "'recipes/' in English, 'recipe/' in Chinese"),
+    ("日午当时尽", "日午当时近", "日午当时尽，才高方与谁。' in English"),
+    ('.load("runs/my-novel")', '.load("runs/novel")', '.load("runs/novel")'),
+]
+
+
+@pytest.mark.parametrize(("was", "now", "wanted"), CHANGES, ids=[change[1].strip() for change in CHANGES])
+def test_canary_what_changes_in_one_readme_alone_is_found(was, now, wanted):
+    assert was in CHINESE_README
+    found = differences(README, CHINESE_README.replace(was, now, 1))
+    assert any(wanted in what for what in found), found
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.name)

@@ -18,6 +18,7 @@ CHINESE = (
 )
 TRADITIONAL = "紅樓夢第一回　甄士隱夢幻識通靈，賈雨村風塵懷閨秀。列位看官：你道此書從何而來？說起根由雖近荒唐。\n" * 4
 GERMAN = "Größe und Übermut; schöne Grüße aus Köln, café déjà vu, naïve garçons.\n" * 4
+CHAPTER = "话说天下大势，分久必合，合久必分。周末七国分争，并入于秦。及秦灭之后，楚、汉分争，又并入于汉。"
 SAMPLES = [
     (CHINESE, "gb18030"), (CHINESE, "gbk"), (TRADITIONAL, "big5"), (CHINESE, "utf-16-le"), (CHINESE, "utf-16-be"),
     ("Plain English text.\n" * 9, "utf-16-le"), (CHINESE, "utf-8"), (GERMAN, "utf-8"), ("plain\n", "utf-8"),
@@ -101,3 +102,23 @@ def test_what_is_no_encoding_is_refused(wrong):
         canonical(wrong)
     with pytest.raises(TidegateError, match="did you mean 'gb18030'"):
         canonical("gb18003")
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("between", ["\n", ""], ids=["lines", "one line"])
+@pytest.mark.parametrize("encoding", ["gb18030", "big5"])
+def test_a_guess_stands_wherever_the_sample_cuts_a_character(encoding, between, before):
+    """A book is longer than what a guess looks at, and its end there may be half a character."""
+    sentence = "話說天下大勢，分久必合，合久必分，周末七國分爭，並入於秦。" if encoding == "big5" else CHAPTER
+    data = (before + (sentence + between) * 3000).encode(encoding)
+    assert len(data) > 2**16
+    assert canonical(likely(data)) == canonical(encoding)
+
+
+@pytest.mark.parametrize("marks", ["’", "—", "“”", "’é"])
+def test_a_few_typographic_marks_are_no_cyrillic(marks):
+    text = "It was late, and the keeper had not yet lit the lamp. Nobody came along the shore that night.\n" * 40
+    text = text.replace("late", f"late{marks}")
+    assert likely(text.encode("cp1252")) == "cp1252"
+    russian = "Она была уже там, у окна; где вы? спросил он тихо.\n" * 40
+    assert likely(russian.encode("cp1251")) == "cp1251"

@@ -16,6 +16,10 @@ SAMPLE_BYTES = 2**18
 """what a guess looks at"""
 _ENOUGH_BYTES = 16
 """less than this says nothing about UTF-16"""
+_GUESS_BYTES = 2**16
+"""what a guess at the other encodings looks at: it tries each of them"""
+_FEW = 0.05
+"""a smaller share of bytes beyond ASCII is quotation marks, dashes and accents, whatever they look like"""
 _MARKS = (  # the longer first: the mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -114,8 +118,25 @@ def likely(head: bytes) -> str | None:
         return encoding
     from charset_normalizer import from_bytes  # a tenth of a second, for files that are not UTF-8 alone
 
-    best = from_bytes(head[: 2**16], cp_isolation=[*COMMON], enable_fallback=False, language_threshold=0.1).best()
-    return None if best is None else canonical(best.encoding)
+    for part in _cut_between_characters(head):
+        best = from_bytes(part, cp_isolation=[*COMMON], enable_fallback=False, language_threshold=0.1).best()
+        if best is not None:
+            few = sum(byte > 0x7F for byte in part) < _FEW * len(part)
+            guess = canonical(best.encoding)
+            return "cp1252" if few and guess in ("latin-1", "cp1251", "koi8-r") else guess
+    return None
+
+
+def _cut_between_characters(head: bytes) -> list[bytes]:
+    """Return the beginning of a head that ends where a character does; several to try where there is no telling.
+
+    Half a character at the end would rule its encoding out. No byte below 0x30 is part of a longer character.
+    """
+    if len(head) <= _GUESS_BYTES:
+        return [head]
+    head = head[:_GUESS_BYTES]
+    end = max(head.rfind(byte) for byte in range(0x30))
+    return [head[: end + 1]] if end >= 0 else [head[: len(head) - cut] for cut in range(4)]
 
 
 def _common_share(head: bytes, encoding: str) -> float:
