@@ -6,6 +6,7 @@ files are not read for it again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -127,7 +128,8 @@ def measure_text(
         report(block.position)
     measured = gathered.finish(len(sources), left_out)
     if measured.byte_count and _settled(sources, began):
-        _save(path, measured)
+        with contextlib.suppress(OSError):  # where it cannot be kept, the text is read again
+            _save(path, measured)
     return measured
 
 
