@@ -1,4 +1,4 @@
-"""What tests of bad inputs share: a folder with a small text, a small run, and a command that must end in a sentence."""
+"""What tests of bad inputs share: a folder with a small text, a small run, a command that must end in a sentence."""
 
 from __future__ import annotations
 

@@ -270,7 +270,9 @@ def _fingerprint(sources: Sequence[Source], training: int, reading: Reading, kee
     """Return what tells these files as they are now, read in this way, from any others."""
     files = []
     for source in sources:
-        changed = _status(source).st_mtime_ns if isinstance(source.resource, Path) else 0
+        # the second time is that of the last change of any kind, which no copying tool puts back
+        status = _status(source) if isinstance(source.resource, Path) else None
+        changed = [status.st_mtime_ns, status.st_ctime_ns] if status else []
         place = os.path.realpath(source.resource) if isinstance(source.resource, Path) else source.name
         files.append([place, source.member, source.format, source.size, changed])
     return canonical_digest([VERSION, files, training, reading.encoding, list(reading.columns), keep_duplicates])
