@@ -155,7 +155,7 @@ def test_a_cache_that_vanishes_while_the_text_is_prepared(tmp_path, text, monkey
     cache = tmp_path / "cache"
     at_pass(3, lambda: shutil.rmtree(cache), monkeypatch, block=6)
     monkeypatch.setattr(prepare_room, "SYNC_SECONDS", 0.0)
-    with pytest.raises(TidegateError, match="could not be written to .*cache"):
+    with pytest.raises(TidegateError, match=r"could not be written to .*cache"):
         prepare([text], cache=cache)
     assert len(prepare([text], cache=cache).train)
 
