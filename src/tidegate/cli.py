@@ -19,6 +19,8 @@ from tidegate.config import HORIZONS
 from tidegate.errors import TidegateError, nearest
 
 PROGRAM = "tidegate"
+LONGEST_NAME = 300
+"""characters of a file's name in a message"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,10 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder that may not be written
         if error.filename is None:  # perhaps that of standard output: Python would try again when it ends
             _silence_output()
-        print(
-            f"{PROGRAM}: {error.filename or 'the system'}: {error.strerror or error}. Mend it and run again.",
-            file=sys.stderr,
-        )
+        where = str(error.filename or "the system")[:LONGEST_NAME]
+        print(f"{PROGRAM}: {where}: {error.strerror or error}. Mend it and run again.", file=sys.stderr)
         return 2
 
 

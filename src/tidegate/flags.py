@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from argparse import ArgumentError, HelpFormatter, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tidegate.text.printable import printable
 CONFIG_BYTES = 1 << 20
 SHOWN_CHARACTERS = 300
 """of a wrong value, in a message"""
+NESTED = 20
 _TEXTS = "texts"
 """where the parser keeps a positional that may be given several times"""
 
@@ -191,7 +192,7 @@ def _check_config(path: Path) -> None:
     try:
         text = path.read_text(encoding="utf-8")
         # a few aliases of aliases make gigabytes of a few lines
-        alias = next((event for event in yaml.parse(text) if isinstance(event, yaml.AliasEvent)), None)
+        alias = next((event for event in _events(text) if isinstance(event, yaml.AliasEvent)), None)
         content = yaml.safe_load(text) if alias is None else None
     except OSError as error:
         raise TidegateError(f"--config {path} could not be read: {error.strerror or error}.") from None
@@ -207,6 +208,17 @@ def _check_config(path: Path) -> None:
                 f"--config {path} has the unknown field {name!r}: {_shortened(path.name)} may have "
                 "those of --print_config alone."
             )
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    """Yield the events of a YAML text; a ValueError where it is nested deeper than any setting, which takes the parser
+    a time that grows with the square of the depth."""
+    depth = 0
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > NESTED:
+            raise ValueError(f"it is nested {depth} deep, but settings are lists of values at most")
+        yield event
 
 
 def _shortened(text: str) -> str:

@@ -98,7 +98,9 @@ def test_a_bomb_takes_no_memory(here, mistake):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
 
 
-@pytest.mark.parametrize("name", ["", ".", "folder", "nowhere.yaml", "x" * 5000, "a\0b", "/dev/null", "text.txt/c.yaml"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "folder", "nowhere.yaml", "x" * 5000, "a\0b", "/dev/null", "text.txt/c.yaml"]
+)
 def test_names_of_no_config(here, mistake, name):
     (here / "folder").mkdir()
     assert "config" in mistake("train", "text.txt", "--config", name)

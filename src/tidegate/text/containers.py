@@ -61,7 +61,7 @@ class Archives:
         if self._last is None or self._last[0] != path:
             self._last = None
             self._open.close()
-            file: BinaryIO = self._open.enter_context(open(path, "rb"))
+            file: BinaryIO = self._open.enter_context(path.open("rb"))
             self._last = path, file, self._open.enter_context(zipfile.ZipFile(file))
         _, file, archive = self._last
         return cast(BinaryIO, stack.enter_context(archive.open(member))), file
