@@ -145,7 +145,7 @@ class Loop:
                 f"the weights of step {p.best_step} are kept."
             )
             self.events.tell("early_stop", p.step, message=message)
-        if done >= 1:
+        if p.evaluations >= self.config.evaluations:  # the last, though rounding may leave `done` a hair below 1
             p.finished = True
 
     def _save(self) -> Capture:
