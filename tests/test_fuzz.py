@@ -70,7 +70,7 @@ NAMES = [
     "a.png",
 ]
 WORDS = [
-    "lstm", "gru", "rnn", "bytes", "words", "bpe", "plain", "cosine", "tang", "utf-8", "gb18030", "auto", "name", "text",
+    "lstm", "gru", "rnn", "bytes", "words", "bpe", "plain", "cosine", "tang", "utf-8", "gb18030", "auto", "text",
 ]  # fmt: skip
 
 

@@ -174,7 +174,9 @@ def _flushed(dispatch: Callable[[list[str]], int], words: list[str]) -> int:
     """Run a command and write out what it printed while its errors can still be told."""
     try:
         code = dispatch(words)
-    except SystemExit:  # --help, which the parser library prints
+    except SystemExit as end:  # of --help, which the parser library prints, or of rich where nobody reads any longer
+        if isinstance(end.__context__, BrokenPipeError):
+            raise BrokenPipeError from None
         sys.stdout.flush()
         raise
     sys.stdout.flush()
