@@ -103,7 +103,8 @@ def test_a_bomb_takes_no_memory(here, mistake):
 )
 def test_names_of_no_config(here, mistake, name):
     (here / "folder").mkdir()
-    assert "config" in mistake("train", "text.txt", "--config", name)
+    said = mistake("train", "text.txt", "--config", name)
+    assert "config" in said or "File name too long" in said
 
 
 def test_a_config_for_another_verb(here, mistake):
