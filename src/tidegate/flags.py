@@ -51,6 +51,9 @@ class Flags:
             given = self._parser().parse_args(words)
         except ArgumentError as error:
             raise TidegateError(self._explained(str(error))) from None
+        except OverflowError:  # of hundreds of digits
+            flag = next((word.partition("=")[0] for word in words if re.search(r"=-?\d{300}", word)), "--config")
+            raise TidegateError(f"{flag} has a number too large to compute with: give a smaller one.") from None
         if self.positional and not self.many and not given[self.positional]:
             raise TidegateError(f"{self.positional.upper()} is empty: name the folder. See {self.program} --help.")
         flagged = [field for field in self.exclusive if any(word.startswith(f"--{field}=") for word in words)]

@@ -35,6 +35,7 @@ BAD = [
     ("no date", "seed: 2020-13-45\n", "YAML"),
     ("no number", "seed: 0b_\n", "YAML"),
     ("a long number", "seed: " + "9" * 5000 + "\n", "YAML"),
+    ("a number too large", "learning_rate: " + "9" * 400 + "\n", "too large"),
     ("not a number", "learning_rate: .nan\n", "learning"),
     ("infinite", "learning_rate: .inf\n", "learning_rate is inf"),
     ("number as a key", "3: 4\n", "unknown field 3"),
