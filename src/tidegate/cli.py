@@ -5,12 +5,13 @@ A verb's flags are the fields of its settings dataclasses; each dataclass checks
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tidegate
@@ -18,6 +19,8 @@ from tidegate.config import HORIZONS
 from tidegate.errors import TidegateError, nearest
 
 PROGRAM = "tidegate"
+LONGEST_NAME = 300
+"""characters of a file's name in a message"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,11 +147,12 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for a check that failed, 2 for a mistake, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's or a test's stream takes any character as it is
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
-        return _dispatch(words)
+        return _flushed(_dispatch, words)
     except TidegateError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
@@ -156,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return 130
     except BrokenPipeError:  # `tidegate … | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_output()
         return 0
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
@@ -167,11 +171,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     except OSError as error:  # a full disk, a folder that may not be written
-        print(
-            f"{PROGRAM}: {error.filename or 'the system'}: {error.strerror or error}. Mend it and run again.",
-            file=sys.stderr,
-        )
+        if error.filename is None:  # perhaps that of standard output: Python would try again when it ends
+            _silence_output()
+        where = str(error.filename or "the system")[:LONGEST_NAME]
+        print(f"{PROGRAM}: {where}: {error.strerror or error}. Mend it and run again.", file=sys.stderr)
         return 2
+
+
+def _flushed(dispatch: Callable[[list[str]], int], words: list[str]) -> int:
+    """Run a command and write out what it printed while its errors can still be told."""
+    try:
+        code = dispatch(words)
+    except SystemExit as end:  # of --help, which the parser library prints, or of rich where nobody reads any longer
+        if isinstance(end.__context__, BrokenPipeError):
+            raise BrokenPipeError from None
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+def _open_closed_streams() -> None:
+    """Open standard streams that are closed, to nowhere: else the next file that is opened takes the number of one, and
+    is written into by whatever prints."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 (open as long as the process)
+            if stream.fileno() != number:
+                os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
+
+
+def _silence_output() -> None:
+    """Send what is yet to be written to standard output nowhere, since nobody takes it."""
+    with contextlib.suppress(OSError, ValueError):  # a notebook's has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> int:

@@ -5,7 +5,7 @@ Every rule about a value stands here, in ``__post_init__``, so a flag, a YAML fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args
 
 from tidegate.errors import TidegateError, nearest
@@ -25,6 +25,26 @@ def within(settings: object, name: str, low: float, high: float) -> None:
         raise TidegateError(f"{name} is {value}, but it must be from {low:g} to {high:g}.")
 
 
+def check_paths(settings: object, *names: str) -> None:
+    """Check that fields could name a file or a folder; None (not set) passes.
+
+    The empty name would stand for the current folder, though it is most often a variable that a shell had no value for.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        for path in value if isinstance(value, tuple) else (value,):
+            if path is not None and (not path or "\0" in path):
+                raise TidegateError(f"{name} is {path!r}, but it must name a file or a folder: give a name.")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _one_of(settings: object, name: str, choices: Any) -> None:
     value = getattr(settings, name)
     known = get_args(choices)
@@ -42,7 +62,34 @@ def from_dict(kind: type, values: dict[str, Any], where: str) -> Any:
             raise TidegateError(
                 f"{where} has the unknown field {name!r}{nearest(name, known)}; known: {', '.join(known)}."
             )
+    if wrong := wrong_field(kind, values):
+        raise TidegateError(f"{where}: {wrong}.")
     return kind(**values)
+
+
+def wrong_field(settings: Any, values: dict[str, Any] | None = None) -> str | None:
+    """Return what is wrong with the type of a value that JSON gave a dataclass's field, None if nothing is.
+
+    settings: a dataclass whose own values are checked, or its class and the values.
+    """
+    plain: dict[str, tuple[type, ...]] = {
+        "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "None": (type(None),),
+    }  # fmt: skip
+    for field in fields(settings):
+        value = values.get(field.name, field.default) if values is not None else getattr(settings, field.name)
+        written = str(field.type)
+        if written.startswith("tuple["):
+            right = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        elif written.startswith("dict["):
+            right = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        elif any(part in plain for part in written.split(" | ")):
+            # True is an int to Python, but no number to a reader of JSON
+            right = any(type(value) in plain[part] for part in written.split(" | "))
+        else:
+            right = is_dataclass(value) or isinstance(value, str)  # a Literal, whose own words __post_init__ checks
+        if not right:
+            return f"{field.name} is {repr(value)[:80]}, but {written} was wanted"
+    return None
 
 
 @dataclass(frozen=True)
@@ -103,6 +150,7 @@ class DataConfig:
     """Keep documents whose very text came before; by default the first is kept."""
 
     def __post_init__(self) -> None:
+        check_paths(self, "data", "validation_data")
         _one_of(self, "corpus", CorpusName)
         _one_of(self, "tokenizer", TokenizerKind)
         within(self, "vocabulary", 2, 1_000_000)
@@ -159,7 +207,8 @@ class TrainingConfig:
     tokens: int | None = None
     """Horizon: tokens read."""
     minutes: float | None = None
-    """Horizon: minutes by the clock, evaluations included; the schedule ends where the time ends."""
+    """Horizon: minutes by the clock, evaluations included; the schedule ends where the time ends. Time in which the
+    process is stopped, or the computer asleep, for more than a minute does not count."""
     evaluations: int = 10
     """Evaluations on the validation text, evenly over the horizon, the last at its end; each shows a sample."""
     evaluation_tokens: int = 100_000
@@ -233,6 +282,11 @@ class RunConfig:
     """Processes that prepare the text; by default one a core, or one for a small text."""
 
     def __post_init__(self) -> None:
+        check_paths(self, "out", "resume", "cache")
+        if self.out is not None and not _is_utf8(self.out):
+            raise TidegateError(
+                f"out is {self.out!r}, which is not UTF-8, but others read the folder's name: choose one."
+            )
         within(self, "processes", 1, 4096)
         if self.preset is not None:
             _one_of(self, "preset", PresetName)
@@ -268,6 +322,7 @@ class EvaluateConfig:
     """Folder for prepared texts; see tidegate train."""
 
     def __post_init__(self) -> None:
+        check_paths(self, "data", "cache")
         within(self, "window", 1, 1_000_000)
         within(self, "lanes", 1, 65536)
         within(self, "threads", 1, 4096)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from argparse import ArgumentError, HelpFormatter, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,14 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from tidegate.errors import TidegateError, nearest
+from tidegate.text.printable import printable
 
 CONFIG_BYTES = 1 << 20
+SHOWN_CHARACTERS = 300
+"""of a wrong value, in a message"""
+NESTED = 20
+_TEXTS = "texts"
+"""where the parser keeps a positional that may be given several times"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,11 @@ class Flags:
             given = parser.parse_args(words, defaults=not chosen_for or not _prints(words))
         except ArgumentError as error:
             raise TidegateError(self._explained(str(error))) from None
+        except OverflowError:  # of hundreds of digits
+            flag = next((word.partition("=")[0] for word in words if re.search(r"=-?\d{300}", word)), "--config")
+            raise TidegateError(f"{flag} has a number too large to compute with: give a smaller one.") from None
+        if self.positional and not self.many and not given[self.positional]:
+            raise TidegateError(f"{self.positional.upper()} is empty: name the folder. See {self.program} --help.")
         flagged = [field for field in self.exclusive if any(word.startswith(f"--{field}=") for word in words)]
         for field in set(self.exclusive) - set(flagged) if flagged else ():
             given[field] = None
@@ -111,7 +122,7 @@ class Flags:
             text, shown = _field_help(self.kinds[0], self.positional), self.positional.upper()
             if self.many:
                 # apart from the field, which a YAML file may set as well
-                parser.add_argument("texts", nargs="*", type=str, default=[], metavar=shown, help=text)
+                parser.add_argument(_TEXTS, nargs="*", type=str, default=[], metavar=shown, help=text)
             else:
                 parser.add_argument(self.positional, type=str, metavar=shown, help=text)
         for kind in self.kinds:
@@ -129,7 +140,7 @@ class Flags:
                 continue
             value = given[field.name]
             if field.name == self.positional and self.many:
-                value = given["texts"] or value
+                value = given[_TEXTS] or value
             values[field.name] = tuple(value) if isinstance(value, list) else value
         return kind(**values)
 
@@ -141,10 +152,10 @@ class Flags:
         if unknown := re.search(r"unrecognized arguments: (\S+)", message):
             flag = unknown[1].split("=")[0].replace("_", "-")
             near = nearest(flag, ["--" + field.replace("_", "-") for field in known])
-            return f"Unknown flag or argument {flag!r}{near}. {see}"
+            return f"Unknown flag or argument {_shortened(flag)!r}{near}. {see}"
         if wrong := re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL):
             return f"--{wrong[1].replace('_', '-')}: {_plain(wrong[2])} {see}"
-        return f"{' '.join(message.split())}. {see}"
+        return f"{_shortened(' '.join(message.split()))}. {see}"
 
 
 class _Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -162,6 +173,10 @@ class _Parser(ArgumentParser):
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
         text = super().format_help() if formatter is None else super().format_help(formatter)
         return re.sub(r"--\w+", lambda flag: "--" + flag[0][2:].replace("_", "-"), text)
+
+    def _get_values(self, action: Any, arg_strings: list[str]) -> Any:
+        # argparse takes -- for the mark that ends the flags even where it is a flag's value, as of --prompt=--
+        return super()._get_values(action, ["--", "--"] if arg_strings == ["--"] else arg_strings)
 
 
 def _is_flag(field: dataclasses.Field[Any]) -> bool:
@@ -194,24 +209,61 @@ def _check_configs(words: Sequence[str]) -> None:
             raise TidegateError(
                 f"--config {path} has {path.stat().st_size} bytes, but a config has at most {CONFIG_BYTES}."
             )
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise TidegateError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(content, dict):
-            raise TidegateError(f"--config {path} holds no settings: lines such as 'hidden_size: 256' are wanted.")
+        _check_config(path)
+
+
+def _check_config(path: Path) -> None:
+    """Say what is wrong with the content of one --config file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        # a few aliases of aliases make gigabytes of a few lines
+        alias = next((event for event in _events(text) if isinstance(event, yaml.AliasEvent)), None)
+        content = yaml.safe_load(text) if alias is None else None
+    except OSError as error:
+        raise TidegateError(f"--config {path} could not be read: {error.strerror or error}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or no date that there is
+        raise TidegateError(f"--config {path} is no YAML: {_shortened(' '.join(str(error).split()))}") from None
+    if alias is not None:
+        raise TidegateError(f"--config {path} has the alias *{alias.anchor}: write out the value that it stands for.")
+    if not isinstance(content, dict):
+        raise TidegateError(f"--config {path} holds no settings: lines such as 'hidden_size: 256' are wanted.")
+    for name in content:
+        if not isinstance(name, str) or name in ("config", _TEXTS):
+            raise TidegateError(
+                f"--config {path} has the unknown field {name!r}: {_shortened(path.name)} may have "
+                "those of --print_config alone."
+            )
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    """Yield the events of a YAML text; a ValueError where it is nested deeper than any setting, which takes the parser
+    a time that grows with the square of the depth."""
+    depth = 0
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > NESTED:
+            raise ValueError(f"it is nested {depth} deep, but settings are lists of values at most")
+        yield event
+
+
+def _shortened(text: str) -> str:
+    """Return a text that is fit for a message: a broken file's value may be long, and hold control characters."""
+    text = printable(text)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} …"
 
 
 def _plain(complaint: str) -> str:
     """Put a complaint about a value into words that need no Python."""
     text = " ".join(complaint.split())
+    if "surrogates not allowed" in text:
+        return "the value has bytes that are no character of UTF-8: write it in UTF-8."
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "tuple": "a list"}
-    if literal := re.search(r"Subtypes: \[typing\.Literal\[([^\]]*)\].*Given value: (.*)$", text):
-        return f"expected one of {literal[1].replace(chr(39), '')}, but found '{literal[2].strip()}'."
-    if union := re.search(r"Subtypes: \[<class '(\w+)'>.* Given value: (.*)$", text):
-        return f"expected {words.get(union[1], union[1])}, but found '{union[2].strip()}'."
+    if literal := re.search(r"Subtypes: \[typing\.Literal\[([^\]]*)\].*Given value:(.*)$", text):
+        return f"expected one of {literal[1].replace(chr(39), '')}, but found '{_shortened(literal[2].strip())}'."
+    if union := re.search(r"Subtypes: \[<class '(\w+)'>.* Given value:(.*)$", text):
+        return f"expected {words.get(union[1], union[1])}, but found '{_shortened(union[2].strip())}'."
     for python, plain in ((f"<class '{name}'>", plain) for name, plain in words.items()):
         text = text.replace(f"Expected a {python}", f"expected {plain}")
     text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]", lambda m: "expected one of " + m[1].replace("'", ""), text)
-    text = re.sub(r"Got value: (.*)$", r"but found '\1'.", text)
+    text = re.sub(r"Got value:(.*)$", lambda value: f"but found '{_shortened(value[1].strip())}'.", text)
     return text.replace(". but", ", but")

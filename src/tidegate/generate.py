@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from tidegate import native
+from tidegate.config import check_paths
 from tidegate.errors import TidegateError
 from tidegate.runtime.model import Model, load
 from tidegate.runtime.sampling import Sampling
@@ -56,6 +57,7 @@ class GenerateSettings:
     or the word training for what the model itself learnt from."""
 
     def __post_init__(self) -> None:
+        check_paths(self, "novelty")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise TidegateError(f"max_tokens is {self.max_tokens}, but it must be 1 or more, or null for no end.")
         if self.num_samples < 1:

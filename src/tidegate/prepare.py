@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.config import DataConfig, within
+from tidegate.config import DataConfig, check_paths, within
 from tidegate.text.prepare import Prepared
 from tidegate.text.printable import printable
 from tidegate.training.waiting import cache_folder, prepare_text, with_standard_input
@@ -36,6 +36,7 @@ class PrepareSettings:
     """Print one JSON object instead of a table."""
 
     def __post_init__(self) -> None:
+        check_paths(self, "cache")
         within(self, "processes", 1, 4096)
 
 

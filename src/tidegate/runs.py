@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from tidegate.config import check_paths
 from tidegate.errors import TidegateError, nearest
 from tidegate.text.printable import printable
 from tidegate.training.comparison import BITS, NATS, Group, groups_of
@@ -39,6 +40,7 @@ class RunsSettings:
     """Print a JSON list instead of the table."""
 
     def __post_init__(self) -> None:
+        check_paths(self, "folder", "plot")
         orders = get_args(Order)
         if self.sort not in orders:
             raise TidegateError(

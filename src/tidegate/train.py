@@ -107,8 +107,7 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
         _check_same(recorded, record, folder)
     # before the folder: a model that the memory does not hold leaves nothing behind
     feed, state = begin(prepared, model, training)
-    folder.training.mkdir(parents=True, exist_ok=True)
-    with folder.locked():
+    with folder.made(), folder.locked():
         folder.remove_leftovers()
         if recorded is None and folder.record.exists():  # another process was faster
             raise TidegateError(
@@ -160,7 +159,16 @@ class Training:
     console: Console
 
     def run(self) -> int:
-        """Train, measure, write the card."""
+        """Train, measure, write the card; returns the exit code. What the disk does not take can be mended."""
+        try:
+            return self._run()
+        except (TidegateError, OSError) as error:
+            if not (isinstance(error, OSError) or isinstance(error.__cause__, OSError)):
+                raise
+            resume = f"\nThen go on with:\n  {self._resume()}" if self.folder.record.is_file() else ""
+            raise TidegateError(f"{error}{resume}") from error
+
+    def _run(self) -> int:
         config, feed, state = self.record.training, self.feed, self.state
         resumed_at = self._begin(state)
         self._announce(state.model, resumed_at, state)
@@ -184,6 +192,7 @@ class Training:
             self._say(f"Stopped at once. Go on from the last checkpoint with:\n  {self._resume()}")
             raise
         finally:
+            view.close()
             events.close()
         if not finished:
             self._say(f"Stopped at step {state.progress.step}; all is kept. Go on with:\n  {self._resume()}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tidegate.text.containers import Archives
 from tidegate.text.formats import Reading, read_documents
 from tidegate.text.normalize import begins_anew
 from tidegate.text.sources import Source
@@ -56,27 +57,28 @@ def read_blocks(sources: Sequence[Source], reading: Reading, *, limit: int = BLO
     def full() -> bool:
         return size >= limit or len(block.parts) >= BLOCK_PARTS
 
-    for source in sources:
-        html = source.format == "html"
-        if block.parts and block.html != html:
-            yield block
-            block, size = Block(), 0
-        with source.open() as (stream, file):
-            for document in read_documents(source, stream, reading):
-                starts = True
-                for part in document if html else cut_parts(document, limit):
-                    block.parts.append(part)
-                    block.starts.append(starts)
-                    block.sources.append(source.name)
-                    block.html = html
-                    block.position = before + min(file.tell(), source.size)
-                    starts, size = False, size + len(part)
-                    if full():
-                        yield block
-                        block, size = Block(), 0
-                block.empty += starts
-        before += source.size
-        block.position = before
+    with Archives() as archives:
+        for source in sources:
+            html = source.format == "html"
+            if block.parts and block.html != html:
+                yield block
+                block, size = Block(), 0
+            with source.open(archives) as (stream, file):
+                for document in read_documents(source, stream, reading):
+                    starts = True
+                    for part in document if html else cut_parts(document, limit):
+                        block.parts.append(part)
+                        block.starts.append(starts)
+                        block.sources.append(source.name)
+                        block.html = html
+                        block.position = before + min(file.tell(), source.size)
+                        starts, size = False, size + len(part)
+                        if full():
+                            yield block
+                            block, size = Block(), 0
+                    block.empty += starts
+            before += source.size
+            block.position = before
     if block.parts or block.empty:
         yield block
 

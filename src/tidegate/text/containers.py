@@ -8,7 +8,7 @@ import sys
 import zipfile
 import zlib
 from contextlib import ExitStack
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast
 
 if sys.version_info >= (3, 14):
@@ -43,10 +43,28 @@ def decompressed(file: BinaryIO, compression: Compression | None, stack: ExitSta
     return cast(BinaryIO, stack.enter_context(opens[compression](file)))
 
 
-def zip_member(file: BinaryIO, member: str, stack: ExitStack) -> BinaryIO:
-    """Return the stream of one file of a .zip."""
-    archive = stack.enter_context(zipfile.ZipFile(file))
-    return cast(BinaryIO, stack.enter_context(archive.open(member)))
+class Archives:
+    """Keeps the .zip open that was read last: its list of files, which may be long, is read once, not for each file."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._last: tuple[Path, BinaryIO, zipfile.ZipFile] | None = None
+
+    def __enter__(self) -> Archives:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def member(self, path: Path, member: str, stack: ExitStack) -> tuple[BinaryIO, BinaryIO]:
+        """Return the stream of one file of a .zip, and the file on disk; the stack closes the stream."""
+        if self._last is None or self._last[0] != path:
+            self._last = None
+            self._open.close()
+            file: BinaryIO = self._open.enter_context(path.open("rb"))
+            self._last = path, file, self._open.enter_context(zipfile.ZipFile(file))
+        _, file, archive = self._last
+        return cast(BinaryIO, stack.enter_context(archive.open(member))), file
 
 
 def zip_members(path: str, file: BinaryIO) -> list[tuple[str, int]]:

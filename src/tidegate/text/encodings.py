@@ -72,6 +72,11 @@ def decode_stream(name: str, stream: BinaryIO, encoding: str) -> Iterator[str]:
             # error.object: the bytes held back of the block before, then this block
             at = position - len(error.object) + error.start
             raise TidegateError(_does_not_fit(name, encoding, at, error.object[error.start], head)) from None
+        except UnicodeError:  # Python's own utf-16 and utf-32 go by the mark
+            raise TidegateError(
+                f"{name} has no byte-order mark, which {encoding} goes by: give --encoding {encoding}-le or "
+                f"{encoding}-be."
+            ) from None
         if has_zeros and "\0" in text:
             raise TidegateError(f"{name} has a NUL character: leave this file out or convert it to text.")
         if text:

@@ -223,7 +223,9 @@ def _page(source: Source, stream: BinaryIO, reading: Reading) -> str:
     encoding = reading.encoding
     if declared := declared_encoding(head):
         with contextlib.suppress(TidegateError):  # it may name none that there is
-            encoding = canonical(declared)
+            found = canonical(declared)
+            # who can read the declaration as ASCII knows that it is neither of these (HTML standard, 13.2.3.2)
+            encoding = encoding if found.startswith(("utf-16", "utf-32")) else found
     page, size = [], 0
     for part in decode_stream(source.name, _Rest(head, stream), encoding):  # type: ignore[arg-type]
         page.append(part)

@@ -6,6 +6,7 @@ files are not read for it again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -19,10 +20,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.errors import TidegateError
 from tidegate.text.block_work import Counts, parts_digest
 from tidegate.text.blocks import Block, all_blocks
 from tidegate.text.formats import Reading
@@ -125,7 +128,8 @@ def measure_text(
         report(block.position)
     measured = gathered.finish(len(sources), left_out)
     if measured.byte_count and _settled(sources, began):
-        _save(path, measured)
+        with contextlib.suppress(OSError):  # where it cannot be kept, the text is read again
+            _save(path, measured)
     return measured
 
 
@@ -266,7 +270,9 @@ def _fingerprint(sources: Sequence[Source], training: int, reading: Reading, kee
     """Return what tells these files as they are now, read in this way, from any others."""
     files = []
     for source in sources:
-        changed = os.stat(source.resource).st_mtime_ns if isinstance(source.resource, Path) else 0
+        # the second time is that of the last change of any kind, which no copying tool puts back
+        status = _status(source) if isinstance(source.resource, Path) else None
+        changed = [status.st_mtime_ns, status.st_ctime_ns] if status else []
         place = os.path.realpath(source.resource) if isinstance(source.resource, Path) else source.name
         files.append([place, source.member, source.format, source.size, changed])
     return canonical_digest([VERSION, files, training, reading.encoding, list(reading.columns), keep_duplicates])
@@ -274,8 +280,15 @@ def _fingerprint(sources: Sequence[Source], training: int, reading: Reading, kee
 
 def _settled(sources: Sequence[Source], began: float) -> bool:
     """Whether every file was changed long enough before the reading began that its time tells a later change."""
-    paths = {source.resource for source in sources if isinstance(source.resource, Path)}
-    return all(os.stat(path).st_mtime < began - SETTLED_SECONDS for path in paths)
+    files = {source.resource: source for source in sources if isinstance(source.resource, Path)}
+    return all(_status(source).st_mtime < began - SETTLED_SECONDS for source in files.values())
+
+
+def _status(source: Source) -> os.stat_result:
+    try:
+        return os.stat(cast(Path, source.resource))
+    except OSError as error:
+        raise TidegateError(f"{source.name} could not be read: {error.strerror or error}.") from None
 
 
 def _save(path: Path, measured: Measured) -> None:
@@ -295,8 +308,12 @@ def _save(path: Path, measured: Measured) -> None:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(file.getvalue())
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(file.getvalue())
+        os.replace(partial, path)
+    except BaseException:  # a full disk, Ctrl-C: nothing is left behind
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _load(path: Path) -> Measured | None:

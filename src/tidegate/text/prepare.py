@@ -97,7 +97,10 @@ def prepare(
                 tokenizer, *_open(folder, text, tokenizer), digest, reused, text.digest, text.measured.found
             )
     except OSError as error:
-        raise TidegateError(f"The prepared text could not be written to {cache}: {error.strerror or error}.") from None
+        raise TidegateError(
+            f"The prepared text could not be written to {cache} ({error.strerror or error}): make room or mend the "
+            "permissions and run again, or give another folder by --cache."
+        ) from None
 
 
 def training_pieces(
@@ -209,7 +212,8 @@ def _opened(folder: Path, text: SplitText, tokenizer: Tokenizer) -> tuple[TokenS
 def _encode(text: SplitText, tokenizer: Tokenizer, folder: Path, shard_tokens: int) -> None:
     """Write the stores into a temporary folder, which takes its name only when all is on the disk.
 
-    What a killed preparation left there is gone on with; an error removes it.
+    What a killed preparation left there, or one for which the disk was too full, is gone on with; other errors remove
+    it.
     """
     partial = folder.with_suffix(".partial")
     try:
@@ -230,9 +234,10 @@ def _encode(text: SplitText, tokenizer: Tokenizer, folder: Path, shard_tokens: i
         for file in (_PROGRESS, "tokenizer.json"):
             (partial / file).unlink(missing_ok=True)
         os.rename(partial, folder)
-    except KeyboardInterrupt:  # as a kill: the next time goes on from here
-        raise
-    except BaseException:
+    except BaseException as error:
+        stopped = isinstance(error, (KeyboardInterrupt, OSError))
+        if stopped and (partial / _PROGRESS).is_file():  # as a kill: the next time goes on from here
+            raise
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
@@ -270,8 +275,12 @@ def _note_progress(partial: Path, text: SplitText, blocks: int, writers: list[St
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Write JSON, whole or not at all."""
     partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
-        file.write(json.dumps(content, ensure_ascii=False).encode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(json.dumps(content, ensure_ascii=False).encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:  # a full disk, Ctrl-C: nothing is left behind
+        partial.unlink(missing_ok=True)
+        raise

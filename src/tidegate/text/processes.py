@@ -78,15 +78,16 @@ def work_on(
         return
     with ExitStack() as stack:
         idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
-        for _ in range(processes):
-            process = _Process()
-            stack.callback(process.close)
-            idle.put(process)
+        started = stack.enter_context(ExitStack())  # before the threads, which end before what they ask
         threads = stack.enter_context(ThreadPoolExecutor(processes))
         waiting: deque[tuple[Block, Future[tuple[Header, Arrays]]]] = deque()
         try:
             for index, block in enumerate(blocks):
                 header, arrays = request(index)
+                if index < processes:  # no more of them than there are blocks
+                    process = _Process()
+                    started.callback(process.close)
+                    idle.put(process)
                 waiting.append((_emptied(block), threads.submit(_ask, idle, block, header, arrays)))
                 if len(waiting) >= AHEAD * processes:
                     done, answer = waiting.popleft()

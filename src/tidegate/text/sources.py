@@ -14,7 +14,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, Literal, TypeAlias, cast
 
 from tidegate.errors import TidegateError, nearest
-from tidegate.text.containers import COMPRESSIONS, ERRORS, Compression, decompressed, zip_member, zip_members
+from tidegate.text.containers import COMPRESSIONS, ERRORS, Archives, Compression, decompressed, zip_members
 from tidegate.text.embedded_corpora import EmbeddedCorpus
 
 TextArgument: TypeAlias = str | Path | EmbeddedCorpus
@@ -53,12 +53,18 @@ class Source:
     """the file within a .zip"""
 
     @contextmanager
-    def open(self) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-        """Open it as (the stream of its text's bytes, the file on disk whose position shows the progress)."""
+    def open(self, archives: Archives | None = None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+        """Open it as (the stream of its text's bytes, the file on disk whose position shows the progress).
+
+        archives: what keeps a .zip open from one source to the next.
+        """
         try:
             with ExitStack() as stack:
-                file = cast(BinaryIO, stack.enter_context(self.resource.open("rb")))
-                held = file if self.member is None else zip_member(file, self.member, stack)
+                if self.member is None:
+                    held = file = cast(BinaryIO, stack.enter_context(self.resource.open("rb")))
+                else:
+                    archives = archives or stack.enter_context(Archives())
+                    held, file = archives.member(cast(Path, self.resource), self.member, stack)
                 yield decompressed(held, self.compression, stack), file
         except ERRORS as error:
             reason = getattr(error, "strerror", None) or error

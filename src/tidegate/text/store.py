@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -128,9 +129,10 @@ class StoreWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for file in (self._starts, self._shard):
-            if file is not None:
-                file.close()
+        with ExitStack() as files:  # each is closed, even where the disk is too full for what one holds
+            for file in (self._starts, self._shard):
+                if file is not None:
+                    files.callback(file.close)
 
     def sync(self) -> None:
         """Sync all to the disk that was written so far."""

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from tidegate.config import wrong_field
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.training.state import Capture, Progress, TrainState
@@ -98,7 +99,11 @@ def _numbers(path: Path, text: str) -> dict[str, Any]:
             raise ValueError("the fields differ")
         if not all(v is None or math.isfinite(v) for v in numbers.values()):
             raise ValueError("a number is not finite")
-    except (ValueError, TypeError) as error:
+        if wrong := wrong_field(Progress, numbers):
+            raise ValueError(wrong)
+        if any(v is not None and v < 0 for name, v in numbers.items() if name != "best_loss"):
+            raise ValueError("a number is negative")
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise TidegateError(
             f"{path}: its record of progress is broken ({error}): restore the file from a copy."
         ) from error

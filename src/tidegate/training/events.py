@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 
 
@@ -33,9 +36,10 @@ class Events:
             sink.take({"event": event, "step": step, **values})
 
     def close(self) -> None:
-        """Close all sinks."""
-        for sink in self.sinks:
-            sink.close()
+        """Close all sinks, also where one cannot write out what it holds."""
+        with contextlib.ExitStack() as sinks:
+            for sink in reversed(self.sinks):
+                sinks.callback(sink.close)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -80,18 +84,27 @@ class JsonlLog:
     def __init__(self, path: Path, resumed_at: int | None) -> None:
         kept = [] if resumed_at is None else [e for e in read_log(path) if _before(e, resumed_at)]
         write_atomically(path, "".join(_line(event) for event in kept).encode())
+        self.path = path
         # by lines: a checkpoint must never know a step that the log has not
         self.file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (held open for the run)
 
     def take(self, event: dict[str, Any]) -> None:
-        """Append a line."""
-        self.file.write(_line(event))
+        """Append a line; a TidegateError where the disk does not take it."""
+        try:
+            self.file.write(_line(event))
+        except OSError as error:
+            raise TidegateError(
+                f"{self.path} could not be written ({error.strerror or error}): make room or mend the permissions."
+            ) from error
 
     def close(self) -> None:
         """Sync the file to the disk."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
+        try:
+            if not self.file.closed:
+                self.file.flush()
+                os.fsync(self.file.fileno())
+        finally:
+            self.file.close()
 
 
 def _line(event: dict[str, Any]) -> str:
@@ -110,16 +123,40 @@ class TensorBoardLog:
         from torch.utils.tensorboard import SummaryWriter  # a second's import, for training runs alone
 
         # purge_step: TensorBoard hides what an earlier, killed process wrote beyond the checkpoint
-        self.writer = SummaryWriter(str(folder), purge_step=None if resumed_at is None else resumed_at + 1)
+        self.folder = folder
+        self._hook, threading.excepthook = threading.excepthook, self._thread_failed
+        with self._told():
+            self.writer = SummaryWriter(str(folder), purge_step=None if resumed_at is None else resumed_at + 1)
 
     def take(self, event: dict[str, Any]) -> None:
-        """Write each number of an event as a scalar."""
-        for name, value in event.items():
-            if name != "step" and isinstance(value, (int, float)):
-                self.writer.add_scalar(f"{event['event']}/{name}", value, event["step"])
-            elif name == "sample":
-                self.writer.add_text("sample", str(value), event["step"])
+        """Write each number of an event as a scalar; a TidegateError where the disk does not take what came before."""
+        with self._told():
+            for name, value in event.items():
+                if name != "step" and isinstance(value, (int, float)):
+                    self.writer.add_scalar(f"{event['event']}/{name}", value, event["step"])
+                elif name == "sample":
+                    self.writer.add_text("sample", str(value), event["step"])
 
     def close(self) -> None:
         """Write out what is held."""
-        self.writer.close()
+        with self._told():
+            try:
+                self.writer.close()
+            finally:
+                threading.excepthook = self._hook
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TidegateError(
+                f"{self.folder} could not be written ({error.strerror or error}): make room or mend the permissions."
+            ) from error
+
+    def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread of its own, which prints a traceback where the disk is full, and hands the
+        same error to the next call: told once is enough."""
+        theirs = failure.thread is not None and type(failure.thread).__module__.startswith("tensorboard.")
+        if not (theirs and issubclass(failure.exc_type, OSError)):
+            self._hook(failure)

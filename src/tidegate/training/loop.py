@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tidegate.config import TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.training.batches import Feed
+from tidegate.training.clock import TrainingClock
 from tidegate.training.events import Events
 from tidegate.training.optimize import Step, train_step
 from tidegate.training.schedule import Horizon, learning_rate
@@ -49,19 +50,22 @@ class Loop:
     interrupted: Callable[[], bool]
     """asked after every step: True ends the loop with a checkpoint"""
     clock: Callable[[], float] = time.monotonic
+    computed: Callable[[], float] = time.process_time
+    """CPU seconds of this process: what tells a pause from a slow step"""
 
     def run(self) -> bool:
         """Train to the horizon, or until early stopping or an interruption. Returns whether the run is finished."""
         state, progress = self.state, self.state.progress
         good = capture(state)
         saved_at = self.clock()
-        started = self.clock() - progress.elapsed
+        trained = TrainingClock(progress.elapsed, self.clock, self.computed)
         while not state.progress.finished:
             progress = state.progress
             done = self.horizon.progress(progress.step, progress.elapsed)
             rate = progress.rate_scale * learning_rate(self.config, progress.step, done)
             step = train_step(state, self.feed.read(progress.cursor), self.config, rate)
-            progress.elapsed = self.clock() - started
+            progress.elapsed = trained.elapsed()
+            self._tell_pause(trained.pause())
 
             if not step.finite:
                 self._go_back(good, step)
@@ -75,7 +79,8 @@ class Loop:
             # a few times over the run, and at its end: evaluate, keep the best, show a sample
             if math.floor(done * self.config.evaluations + 1e-9) > progress.evaluations:
                 self._evaluate(done)
-                progress.elapsed = self.clock() - started
+                progress.elapsed = trained.elapsed()
+                self._tell_pause(trained.pause())
                 good, saved_at = self._save(), self.clock()
 
             # every hundred steps: a good state to go back to; now and then it goes to disk
@@ -89,6 +94,12 @@ class Loop:
                 self._save()
                 return False
         return True
+
+    def _tell_pause(self, seconds: float) -> None:
+        if seconds:
+            minutes = f"{seconds / 60:,.0f} minutes"
+            message = f"The process stood still for {minutes}, stopped or asleep: they do not count as training time."
+            self.events.tell("pause", self.state.progress.step, seconds=round(seconds, 3), message=message)
 
     def _log(self, step: Step, rate: float, done: float) -> None:
         p = self.state.progress
@@ -134,7 +145,7 @@ class Loop:
                 f"the weights of step {p.best_step} are kept."
             )
             self.events.tell("early_stop", p.step, message=message)
-        if done >= 1:
+        if p.evaluations >= self.config.evaluations:  # the last, though rounding may leave `done` a hair below 1
             p.finished = True
 
     def _save(self) -> Capture:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidegate.config import DataConfig, ModelConfig, TrainingConfig, from_dict
+from tidegate.config import DataConfig, ModelConfig, TrainingConfig, from_dict, wrong_field
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 
 FORMAT_VERSION = 2
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 26
+"""a text may be named file by file, by a glob of the shell"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig, o
 def write_record(path: Path, record: RunRecord) -> None:
     """Write run.json."""
     content = {"format": "tidegate-run", "format_version": FORMAT_VERSION, **dataclasses.asdict(record)}
-    write_atomically(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+    # a file's name may not be UTF-8: what stands in Python's place for its bytes is written as JSON escapes it
+    write_atomically(
+        path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "backslashreplace")
+    )
 
 
 def read_record(path: Path) -> RunRecord:
@@ -72,16 +76,22 @@ def read_record(path: Path) -> RunRecord:
             raise ValueError("its format is not tidegate-run")
         version = content.pop("format_version")
         if version not in (1, FORMAT_VERSION):
-            raise ValueError(f"it is of version {version!r}, this Tidegate reads {FORMAT_VERSION}")
+            raise TidegateError(
+                f"{path} is of version {version!r}, but this Tidegate reads {FORMAT_VERSION}: "
+                "use the version of Tidegate that wrote it, or a newer one."
+            )
         if version == 1:  # which counted dropout among the model's settings
             content["training"]["dropout"] = content["model"].pop("dropout")
-        return RunRecord(
+        record = RunRecord(
             data=from_dict(DataConfig, _tuples(content.pop("data")), str(path)),
             model=from_dict(ModelConfig, content.pop("model"), str(path)),
             training=from_dict(TrainingConfig, content.pop("training"), str(path)),
             **content,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        if wrong := wrong_field(record):
+            raise ValueError(wrong)
+        return record
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise TidegateError(
             f"{path} cannot be read as the record of a run ({error}): restore it or start a new run."
         ) from error

@@ -55,6 +55,25 @@ class RunFolder:
         """Whether the folder holds nothing but what a run leaves that died before its first file."""
         return all(path == self.training or path == self.training / "lock" for path in self.path.rglob("*"))
 
+    @contextlib.contextmanager
+    def made(self) -> Iterator[None]:
+        """Make the folder where it is not there yet; where the body fails before a run's first file, it goes again."""
+        there = self.path.is_dir()
+        try:
+            self.training.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            raise TidegateError(f"The folder {self.path} could not be made ({reason}): choose another place.") from None
+        try:
+            yield
+        except BaseException:
+            if not there and self.is_unused():
+                with contextlib.suppress(OSError):
+                    (self.training / "lock").unlink(missing_ok=True)
+                    self.training.rmdir()
+                    self.path.rmdir()
+            raise
+
     def remove_leftovers(self) -> None:
         """Remove temporary files of processes that were killed while they wrote; the folder must be locked."""
         for folder in (self.path, self.training):

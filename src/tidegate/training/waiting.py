@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from tidegate.config import DataConfig
+from tidegate.errors import TidegateError
 from tidegate.text.embedded_corpora import embedded_corpus
 from tidegate.text.formats import Reading
 from tidegate.text.prepare import Prepared, prepare
@@ -31,8 +32,14 @@ def waiting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]
 
 def cache_folder(given: str | None) -> Path:
     """Return the folder for prepared texts: the one given, TIDEGATE_CACHE, or the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given or os.environ.get("TIDEGATE_CACHE") or Path(home) / "tidegate")
+    if named := given or os.environ.get("TIDEGATE_CACHE"):
+        return Path(named)
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "tidegate"
+    try:
+        return Path.home() / ".cache" / "tidegate"
+    except RuntimeError:
+        raise TidegateError("There is no home folder to keep prepared texts in: name a folder by --cache.") from None
 
 
 def with_standard_input(data: DataConfig, cache: str | None, console: Console) -> DataConfig:

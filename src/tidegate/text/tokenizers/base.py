@@ -95,7 +95,7 @@ class Tokenizer(ABC):
 def canonical_digest(value: object) -> str:
     """Return the sha256, in hexadecimal digits, of the value's canonical JSON: sorted keys, no spaces, UTF-8."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()  # a file's name may not be UTF-8
 
 
 def check_fields(contents: dict[str, Any], *names: str) -> None:
