@@ -75,20 +75,20 @@ def wrong_field(settings: Any, values: dict[str, Any] | None = None) -> str | No
     plain: dict[str, tuple[type, ...]] = {
         "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "None": (type(None),),
     }  # fmt: skip
-    for field in fields(settings):
-        value = values.get(field.name, field.default) if values is not None else getattr(settings, field.name)
-        written = str(field.type)
+    for setting in fields(settings):
+        value = values.get(setting.name, setting.default) if values is not None else getattr(settings, setting.name)
+        written = str(setting.type)
         if written.startswith("tuple["):
             right = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
         elif written.startswith("dict["):
             right = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
         elif any(part in plain for part in written.split(" | ")):
             # True is an int to Python, but no number to a reader of JSON
-            right = any(type(value) in plain[part] for part in written.split(" | "))
+            right = any(type(value) in plain.get(part, (str,)) for part in written.split(" | "))
         else:
             right = is_dataclass(value) or isinstance(value, str)  # a Literal, whose own words __post_init__ checks
         if not right:
-            return f"{field.name} is {repr(value)[:80]}, but {written} was wanted"
+            return f"{setting.name} is {repr(value)[:80]}, but {written} was wanted"
     return None
 
 
