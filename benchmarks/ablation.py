@@ -3,7 +3,7 @@
 Three slices of the text's first 90%, at its start, middle and end, a 24th of it each, are held out; the rest is trained
 on, once for each line of settings and each seed, one after another. Give a horizon that all share: --tokens where noise
 of the clock shall play no part, --minutes where speed counts.
-    python benchmarks/ablation.py input.txt --common '--tokens 4e6 --learning-rate 0.01' \\
+    python benchmarks/ablation.py input.txt --common '--tokens 4000000 --learning-rate 0.01' \\
         --settings '' '--dropout 0.1' '--cell gru'
 """
 
