@@ -122,3 +122,19 @@ def test_a_few_typographic_marks_are_no_cyrillic(marks):
     assert likely(text.encode("cp1252")) == "cp1252"
     russian = "Она была уже там, у окна; где вы? спросил он тихо.\n" * 40
     assert likely(russian.encode("cp1251")) == "cp1251"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("床前明月光，疑是地上霜。", "gb18030"),
+        ("今天天气很好", "gb18030"),
+        ("模块化程序设计语言概论", "gb18030"),
+        (TRADITIONAL, "big5"),
+        ("모든 국민은 인간으로서의 존엄과 가치를 가지며, 행복을 추구할 권리를 가진다. " * 3, "euc-kr"),
+        ("吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。" * 3, "shift_jis"),
+    ],
+    ids=lambda value: value[:9],
+)
+def test_little_chinese_is_not_taken_for_its_neighbours(text, encoding):
+    assert canonical(likely(text.encode(encoding))) == canonical(encoding)
