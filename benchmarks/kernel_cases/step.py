@@ -66,8 +66,8 @@ def our_loss(model: LanguageModel) -> Callable[[Tensor, Tensor, Any], tuple[Tens
     """Return Tidegate's mean loss of a window, as its own training computes it, and the state after it."""
 
     def loss(inputs: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
-        nats, after = model.loss(inputs, targets, state=state)
-        return nats / targets.numel(), detach(after)
+        nats, features = model.loss(inputs, targets, state=state)
+        return nats / targets.numel(), detach(features.state)
 
     return loss
 

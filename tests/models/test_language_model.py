@@ -127,9 +127,11 @@ def test_the_loss_is_that_of_the_logits(config, kernels, monkeypatch):
     fresh, masks = ids == 0, DropoutMasks(Shares(hidden=0.3, output=0.2, weight=0.2), 1, 2)
     logits, state = model(ids, None, fresh, masks)
     expected = cross_entropy_sum(logits, ids.roll(-1, 0), weight)
-    loss, after = model.loss(ids, ids.roll(-1, 0), weight, None, fresh, masks)
+    loss, features = model.loss(ids, ids.roll(-1, 0), weight, None, fresh, masks)
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
-    assert all(torch.equal(a, b) for one, two in zip(state, after, strict=True) for a, b in zip(one, two, strict=True))
+    assert all(
+        torch.equal(a, b) for one, two in zip(state, features.state, strict=True) for a, b in zip(one, two, strict=True)
+    )
     parameters = list(model.parameters())
     pairs = zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True)
     for found, wanted in pairs:

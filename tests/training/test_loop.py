@@ -104,7 +104,7 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(prepared, monke
     """At step 130 once: back to step 100, at half the rate, said so, and no trace in the weights."""
     broken = iter([130])
     next_broken = next(broken)
-    right = LanguageModel.loss_and_features
+    right = LanguageModel.loss
 
     def sometimes(model, *inputs):
         nonlocal next_broken
@@ -114,7 +114,7 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(prepared, monke
             return nats * value, state
         return nats, state
 
-    monkeypatch.setattr(LanguageModel, "loss_and_features", sometimes)
+    monkeypatch.setattr(LanguageModel, "loss", sometimes)
     recorder = Recorder()
     loop = small_loop(prepared, recorder, steps=140, evaluations=1)
     assert loop.run()
@@ -128,13 +128,13 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(prepared, monke
 
 
 def test_a_run_that_never_recovers_ends_with_a_sentence(prepared, monkeypatch):
-    right = LanguageModel.loss_and_features
+    right = LanguageModel.loss
 
     def never(model, *inputs):
         nats, state = right(model, *inputs)
         return nats * math.nan, state
 
-    monkeypatch.setattr(LanguageModel, "loss_and_features", never)
+    monkeypatch.setattr(LanguageModel, "loss", never)
     with pytest.raises(TidegateError, match=rf"not finite {MAX_ROLLBACKS + 1} times.*--learning-rate"):
         small_loop(prepared, Recorder(), steps=10).run()
 

@@ -127,25 +127,12 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         fresh: Tensor | None = None,
         masks: DropoutMasks | None = None,
-    ) -> tuple[Tensor, State]:
+    ) -> tuple[Tensor, Features]:
         """Compute the summed loss of each next token, without holding all logits where the native core computes.
 
         targets: ``(T, B)`` int64; weight: ``(T, B)``, the factor on each token's loss, None means ones; the others as
-        in `forward`. Returns a scalar, in nats, and the state after the last step.
+        in `forward`. Returns a scalar, in nats, and the features, with the state after the last step.
         """
-        nats, features = self.loss_and_features(inputs, targets, weight, state, fresh, masks)
-        return nats, features.state
-
-    def loss_and_features(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        weight: Tensor | None = None,
-        state: State | None = None,
-        fresh: Tensor | None = None,
-        masks: DropoutMasks | None = None,
-    ) -> tuple[Tensor, Features]:
-        """Compute what `loss` does, and return what penalties of the activations need as well."""
         features = self._features(inputs, state, fresh, masks)
         return linear_cross_entropy(features.x, self.output.weight, self.output.bias, targets, weight), features
 

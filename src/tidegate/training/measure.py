@@ -105,7 +105,8 @@ def measure(
         for step in range(0, part, STEPS_AT_ONCE):
             T, end = min(STEPS_AT_ONCE, part - step), np.minimum(batch + part, total)
             inputs, targets, weight = _window(store, batch + step, end, T)
-            loss, state = model.loss(inputs, targets, weight, state, inputs == tokenizer.document_id)
+            loss, features = model.loss(inputs, targets, weight, state, inputs == tokenizer.document_id)
+            state = features.state
             nats += float(loss.double())
             done += int(weight.sum())
             progress(done, total)
