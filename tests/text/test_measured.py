@@ -231,3 +231,11 @@ def test_ctrl_c_ends_all_processes(tmp_path):
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in said
+
+
+def test_what_was_left_out_is_told_as_it_is_now(tmp_path):
+    path = write(tmp_path / "t" / "a.txt", "the text\n" * 50)
+    os.utime(path, (1e9, 1e9))
+    assert prepare([tmp_path / "t"], cache=tmp_path / "c").found.left_out == {}
+    write(tmp_path / "t" / "b.png", "x")
+    assert prepare([tmp_path / "t"], cache=tmp_path / "c").found.left_out == {".png": 1}

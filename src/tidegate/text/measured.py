@@ -120,6 +120,7 @@ def measure_text(
     fingerprint = _fingerprint(sources, len(training), reading, keep_duplicates)
     path = cache / f"read-{fingerprint[:32]}.npz"
     if (known := _load(path)) is not None:
+        known.found.left_out = dict(left_out.most_common())  # other files may lie beside them now
         return known
     blocks = all_blocks(training, held_out, reading)
     gathered = _Gathered(keep_duplicates)
