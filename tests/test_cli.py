@@ -354,3 +354,12 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(run, here):
 def test_training_leaves_the_arithmetic_of_the_process_as_it_was(run):
     """Tiny numbers count as zero while it trains; a program that calls it must get them back."""
     assert (torch.tensor([1e-40]) / 2).item() > 0
+
+
+def test_the_printed_settings_are_a_config(here, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "text.txt", "--layers", "1", "--print_config"])
+    (here / "c.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    data, model, *_ = parse("train", ["--config", "c.yaml"])
+    assert (data.data, model.layers) == (("text.txt",), 1)
+    assert parse("train", ["--config", "c.yaml", "other.txt"])[0].data == ("other.txt",)

@@ -144,11 +144,21 @@ def test_no_model_folder_ends_with_one_sentence(tmp_path):
     assert "There is no folder" in ran.stderr.decode("utf-8")
 
 
+def interruptible():
+    """A shell's background jobs ignore Ctrl-C, and so do their children, but what is tested here is a person's."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(run, *words):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     arguments = [sys.executable, "-c", CODE, run, "--max-tokens", "null", "--end-at-document", "false", *words]
     return subprocess.Popen(
-        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        preexec_fn=interruptible,
     )
 
 

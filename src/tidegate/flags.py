@@ -49,6 +49,10 @@ class Flags:
         """Turn arguments into settings, one of each kind; TidegateError for whatever is wrong with them."""
         words = self._normalised(words)
         _check_configs(words)
+        if self.many and _prints(words):  # what is printed has them under the name that a file of settings has
+            texts = [word for word in words if not word.startswith("--")]
+            words = [word for word in words if word.startswith("--")]
+            words += [f"--{self.positional}={json.dumps(texts)}"] if texts else []
         parser = self._parser()
         try:
             spoken = parser.parse_args([w for w in words if not w.startswith("--print_config")], defaults=False)
@@ -228,7 +232,7 @@ def _check_config(path: Path) -> None:
     if not isinstance(content, dict):
         raise TidegateError(f"--config {path} holds no settings: lines such as 'hidden_size: 256' are wanted.")
     for name in content:
-        if not isinstance(name, str) or name in ("config", _TEXTS):
+        if not isinstance(name, str) or name == "config":
             raise TidegateError(
                 f"--config {path} has the unknown field {name!r}: {_shortened(path.name)} may have "
                 "those of --print_config alone."

@@ -223,6 +223,7 @@ def test_ctrl_c_ends_all_processes(tmp_path):
         [sys.executable, "-m", "tidegate", "prepare", str(path), "--tokenizer", "bpe", "--processes", "2",
          "--cache", str(tmp_path / "c")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list((tmp_path / "c").glob("tokenizer-*")) and time.monotonic() < deadline and process.poll() is None:
