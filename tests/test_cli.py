@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 import torch
 
 from tidegate.cli import VERBS, main, parse
@@ -363,3 +364,16 @@ def test_the_printed_settings_are_a_config(here, capsys):
     data, model, *_ = parse("train", ["--config", "c.yaml"])
     assert (data.data, model.layers) == (("text.txt",), 1)
     assert parse("train", ["--config", "c.yaml", "other.txt"])[0].data == ("other.txt",)
+
+
+def test_a_config_goes_before_all_that_overrides_it_wherever_it_stands(here, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--print_config"])
+    (here / "c.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    data, model, *_ = parse("train", ["text.txt", "--layers", "1", "--config", "c.yaml"])
+    assert (data.data, model.layers) == (("text.txt",), 1)
+    with pytest.raises(SystemExit):
+        main(["train", "text.txt", "--layers", "1", "--config", "c.yaml", "--print-config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["data"], printed["layers"]) == (["text.txt"], 1)
+    assert "texts" not in printed

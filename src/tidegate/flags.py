@@ -49,11 +49,12 @@ class Flags:
         """Turn arguments into settings, one of each kind; TidegateError for whatever is wrong with them."""
         words = self._normalised(words)
         _check_configs(words)
-        if self.many and _prints(words):  # what is printed has them under the name that a file of settings has
+        under_field = self.many and _prints(words)  # what is printed names them as a file of settings does
+        if under_field:
             texts = [word for word in words if not word.startswith("--")]
             words = [word for word in words if word.startswith("--")]
             words += [f"--{self.positional}={json.dumps(texts)}"] if texts else []
-        parser = self._parser()
+        parser = self._parser(with_texts=not under_field)
         try:
             spoken = parser.parse_args([w for w in words if not w.startswith("--print_config")], defaults=False)
             chosen_for = self.chooser is not None and spoken.get(self.chooser) is not None
@@ -81,9 +82,10 @@ class Flags:
         """Rewrite what a person types into what the parser takes.
 
         ``--hidden-size`` is the field hidden_size, ``--tied`` alone is true, a list's flag may be given several times,
-        and ``--print_config`` shows the help of each field.
+        ``--print_config`` shows the help of each field, and a ``--config`` goes before all that overrides it.
         """
         fields = self.fields()
+        configs: list[str] = []
         plain: list[str] = []
         lists: dict[str, list[str]] = {}
         rest = list(words)
@@ -94,7 +96,9 @@ class Flags:
                 continue
             field = flag[2:].replace("-", "_")
             kind = fields.get(field, "")
-            if field == "print_config" and not equals:
+            if field == "config" and (equals or (rest and not rest[0].startswith("--"))):
+                configs.append(f"--config={value if equals else rest.pop(0)}")
+            elif field == "print_config" and not equals:
                 plain.append("--print_config=comments")
             elif kind == "bool" and not equals:
                 value = rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
@@ -107,9 +111,9 @@ class Flags:
                 plain.append(f"--{field}={rest.pop(0)}")  # whatever it begins with, it is the value
             else:
                 plain.append("--" + field + equals + value)
-        return plain + [f"--{field}={json.dumps(values)}" for field, values in lists.items()]
+        return configs + plain + [f"--{field}={json.dumps(values)}" for field, values in lists.items()]
 
-    def _parser(self) -> ArgumentParser:
+    def _parser(self, with_texts: bool) -> ArgumentParser:
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
         examples = "\n".join(f"  {command}\n      {what}" for command, what in self.examples)
         parser = _Parser(
@@ -124,10 +128,10 @@ class Flags:
         )
         if self.positional:
             text, shown = _field_help(self.kinds[0], self.positional), self.positional.upper()
-            if self.many:
+            if self.many and with_texts:
                 # apart from the field, which a YAML file may set as well
                 parser.add_argument(_TEXTS, nargs="*", type=str, default=[], metavar=shown, help=text)
-            else:
+            elif not self.many:
                 parser.add_argument(self.positional, type=str, metavar=shown, help=text)
         for kind in self.kinds:
             skip = {field.name for field in dataclasses.fields(kind) if not _is_flag(field)}
@@ -144,7 +148,7 @@ class Flags:
                 continue
             value = given[field.name]
             if field.name == self.positional and self.many:
-                value = given[_TEXTS] or value
+                value = given.get(_TEXTS) or value
             values[field.name] = tuple(value) if isinstance(value, list) else value
         return kind(**values)
 
@@ -200,10 +204,10 @@ def _field_help(kind: type, field: str) -> str:
 
 def _check_configs(words: Sequence[str]) -> None:
     """Say of a --config file what is wrong with it before the parser, which would say it less plainly."""
-    for place, word in enumerate(words):
-        if not re.match("--config(=|$)", word):
+    for word in words:
+        if not word.startswith("--config="):
             continue
-        path = Path(word.partition("=")[2] or "".join(words[place + 1 : place + 2]))
+        path = Path(word.partition("=")[2])
         if not path.is_file():
             near = nearest(path.name, [other.name for other in path.parent.glob("*.y*ml")])
             raise TidegateError(

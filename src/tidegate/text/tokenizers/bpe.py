@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from functools import cached_property
+from itertools import chain, pairwise
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -21,17 +22,18 @@ from tokenizers.trainers import BpeTrainer
 
 from tidegate.errors import TidegateError
 from tidegate.text.tokenizers.base import LARGEST_VOCABULARY, Tokenizer, check_fields, token_of
+from tidegate.text.tokenizers.han_cuts import HanCuts
 
 DEFAULT_VOCABULARY = 4096
 _SMALLEST = 257  # the bytes and the document token
 _LONGEST_TOKEN = 128  # bytes
 REMEMBERED = 2**18
-"""Stretches whose ids are kept, some 60 MiB of English words or Chinese clauses."""
+"""Stretches whose ids are kept, some 60 MiB of words."""
 
 # A text is cut where GPT-2's pattern ends a piece whatever stands around, so that the ids of the whole are those of its
 # stretches: before a single space or line end within visible text, after such a line end, and between Chinese
-# characters (all of them letters to the pattern) and their punctuation (none of it). Most stretches are then words and
-# clauses that came before.
+# characters (all of them letters to the pattern) and their punctuation (none of it). Runs of Chinese characters are cut
+# further where no token lies across. Most stretches are then words that came before.
 _VISIBLE = r"!-~\u00a1-\u024f\u2010-\u2027\u3001-\u301f\u3041-\u30ff\u4e00-\u9fa5\uff01-\uff60"
 _HAN, _MARK = r"\u4e00-\u9fa5", r"\u3001-\u3003\u3008-\u3011\u201c\u201d\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 _NEXT = rf"(?= [{_VISIBLE}]|\n[{_VISIBLE}]|\Z)"
@@ -73,7 +75,7 @@ class BPETokenizer(Tokenizer):
 
     def encode_normalized(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of the text's stretches, most of which were met before."""
-        stretches = _STRETCH.findall(text)
+        stretches = self._stretches(text)
         new = [stretch for stretch in dict.fromkeys(stretches) if stretch not in self._known]
         if len(self._known) + len(new) > REMEMBERED:
             self._known = {}
@@ -82,6 +84,21 @@ class BPETokenizer(Tokenizer):
         for stretch, encoded in zip(new, self._engine.encode_batch_fast(new), strict=True):
             self._known[stretch] = tuple(encoded.ids)
         return np.fromiter(chain.from_iterable(map(self._known.__getitem__, stretches)), np.uint32)
+
+    def _stretches(self, text: str) -> list[str]:
+        """Cut the text into stretches whose ids, one after another, are those of the text."""
+        stretches: list[str] = _STRETCH.findall(text)
+        cuts = np.empty(0, np.intp) if text.isascii() else self._han_cuts.cuts(text)
+        if not cuts.size:
+            return stretches
+        is_edge = np.zeros(len(text) + 1, np.bool_)
+        is_edge[np.cumsum([0, *map(len, stretches)])] = True
+        is_edge[cuts] = True
+        return [text[start:end] for start, end in pairwise(np.flatnonzero(is_edge).tolist())]
+
+    @cached_property
+    def _han_cuts(self) -> HanCuts:
+        return HanCuts(self._table)
 
     def _contents(self) -> dict[str, Any]:
         return {"merges": [list(pair) for pair in self._merges]}
