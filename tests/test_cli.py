@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import yaml
 import torch
+import yaml
 
 from tidegate.cli import VERBS, main, parse
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig

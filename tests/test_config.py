@@ -48,6 +48,7 @@ OUT_OF_RANGE = [
     (TrainingConfig, "ar", -1.0),
     (TrainingConfig, "tar", math.inf),
     (TrainingConfig, "ema", 1.0),
+    (TrainingConfig, "output_sample", 0),
     (TrainingConfig, "epochs", 0.0),
     (TrainingConfig, "steps", 0),
     (TrainingConfig, "tokens", 0),
@@ -117,7 +118,7 @@ TRAINING_CHANGES = [
     ("schedule", "cosine"), ("final_rate", 0.9), ("weight_decay", 5.0),
     ("beta1", 0.5), ("beta2", 0.5), ("clip", 1e-3),
     ("dropout", 0.3), ("input_dropout", 0.3), ("output_dropout", 0.3), ("embedding_dropout", 0.3),
-    ("weight_dropout", 0.3), ("ar", 2.0), ("tar", 2.0), ("ema", 0.9),
+    ("weight_dropout", 0.3), ("ar", 2.0), ("tar", 2.0), ("ema", 0.9), ("output_sample", 5),
     ("epochs", 0.1), ("steps", 9), ("tokens", 99), ("minutes", 1e-3),
     ("evaluations", 3), ("patience", 1), ("seed", 5), ("log_every", 2), ("save_seconds", 0.5),
 ]  # fmt: skip

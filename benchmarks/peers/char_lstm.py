@@ -1,4 +1,4 @@
-"""The peer of three_minutes.py: the language model that one would write in plain PyTorch, at the same sizes.
+"""The peer of tiny_shakespeare.py: the language model that one would write in plain PyTorch, at the same sizes.
 
 Two residual torch.nn.LSTM layers of 256 units under RMSNorm, 16 lanes, windows of 64, the state carried; AdamW at 3e-3,
 cosine over the time given. First 90% of the text trains, the last 10% validates, read in 20 lanes with carried state.

@@ -198,6 +198,9 @@ class TrainingConfig:
     ema: float = 0.0
     """Keep a moving average of the weights, of this decay a step (0.99 or 0.999), which is evaluated and saved in their
     place; 0: none."""
+    output_sample: int | None = None
+    """Compute the loss of each window, while training, among so many tokens of the vocabulary, drawn by how often the
+    text has them (importance sampling), and not among all: a large vocabulary then costs little."""
     shuffle: bool = True
     """Read the documents in another order in each epoch; false: in that of the files."""
     epochs: float | None = None
@@ -240,6 +243,7 @@ class TrainingConfig:
         within(self, "ar", 0, 1000)
         within(self, "tar", 0, 1000)
         within(self, "ema", 0, 0.999999)
+        within(self, "output_sample", 1, 2_000_000)
         within(self, "epochs", 1e-6, 1e6)
         within(self, "steps", 1, 10**12)
         within(self, "tokens", 1, 10**15)

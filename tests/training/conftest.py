@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from tidegate.config import ModelConfig, TrainingConfig
-from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import Prepared, prepare
-from tidegate.training.batches import Feed
+from tidegate.training.begin import begin
 from tidegate.training.events import Events
 from tidegate.training.loop import Loop
 from tidegate.training.schedule import Horizon
-from tidegate.training.state import Capture, TrainState, new_state
+from tidegate.training.state import Capture, TrainState
 
 TEXT = "the tide comes in, the tide goes out. 潮起潮落，春去秋来。\n"
 
@@ -72,10 +70,6 @@ def small_loop(
     """A run of a model small enough for a test, telling the recorder."""
     settings = {"lanes": 4, "window": 8, "log_every": 1, "warmup": 5, "save_seconds": 1e9, "dropout": 0.1, **settings}
     config = TrainingConfig(**settings)
-    torch.manual_seed(config.seed)
-    model = LanguageModel(ModelConfig(cell=cell, hidden_size=12), prepared.tokenizer.vocabulary_size)
-    tokenizer = prepared.tokenizer
-    feed = Feed(prepared.train, tokenizer.document_id, config.lanes, config.window, config.seed, config.shuffle)
+    feed, state = begin(prepared, ModelConfig(cell=cell, hidden_size=12), config)
     horizon = Horizon.of(config, feed.windows, feed.lanes * feed.window)
-    state = new_state(model, config, feed.lanes)
     return Loop(state, feed, horizon, config, Events([recorder]), recorder, interrupted, clock)

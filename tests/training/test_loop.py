@@ -140,7 +140,7 @@ def test_a_run_that_never_recovers_ends_with_a_sentence(prepared, monkeypatch):
 
 
 REGULARIZED = {"input_dropout": 0.2, "output_dropout": 0.1, "embedding_dropout": 0.1, "weight_dropout": 0.3} | {
-    "ar": 2.0, "tar": 1.0, "ema": 0.9,
+    "ar": 2.0, "tar": 1.0, "ema": 0.9, "output_sample": 9,
 }  # fmt: skip
 
 

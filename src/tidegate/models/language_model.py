@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tidegate.config import ModelConfig
 from tidegate.nn.dropout import DropoutMasks, Shares
 from tidegate.nn.loss import linear_cross_entropy
+from tidegate.nn.output_sample import OutputSample
 from tidegate.nn.recurrent import Recurrent
 from tidegate.nn.sequence import LayerState
 from tidegate.theory.normalization import EPS
@@ -127,14 +128,21 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         fresh: Tensor | None = None,
         masks: DropoutMasks | None = None,
+        sample: OutputSample | None = None,
     ) -> tuple[Tensor, Features]:
         """Compute the summed loss of each next token, without holding all logits where the native core computes.
 
-        targets: ``(T, B)`` int64; weight: ``(T, B)``, the factor on each token's loss, None means ones; the others as
+        targets: ``(T, B)`` int64; weight: ``(T, B)``, the factor on each token's loss, None means ones; sample: drawn
+        for these targets, the part of the vocabulary among which the loss is computed, None means all; the others as
         in `forward`. Returns a scalar, in nats, and the features, with the state after the last step.
         """
         features = self._features(inputs, state, fresh, masks)
-        return linear_cross_entropy(features.x, self.output.weight, self.output.bias, targets, weight), features
+        vectors, bias = self.output.weight, self.output.bias
+        if sample is not None:
+            vectors = vectors.index_select(0, sample.tokens)
+            bias = bias.index_select(0, sample.tokens) + sample.correction
+            targets = sample.targets
+        return linear_cross_entropy(features.x, vectors, bias, targets, weight), features
 
     def _features(
         self, inputs: Tensor, state: State | None, fresh: Tensor | None, masks: DropoutMasks | None

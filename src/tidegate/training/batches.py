@@ -10,10 +10,11 @@ from torch import Tensor
 
 from tidegate.errors import TidegateError
 from tidegate.nn.dropout import mix
+from tidegate.nn.output_sample import OutputSample, OutputSampler
 from tidegate.text.store import TokenStore
 
-_SHUFFLE = 3
-"""sets these draws apart from others of the same seed"""
+_SHUFFLE, _SAMPLE = 3, 4
+"""set these draws apart from others of the same seed"""
 
 
 class Cursor(NamedTuple):
@@ -36,6 +37,8 @@ class Batch(NamedTuple):
     """``(T, B)`` bool: before step t, lane b's state is replaced by the initial state"""
     cursor: Cursor
     """where the feed stands after this window"""
+    sample: OutputSample | None = None
+    """the part of the vocabulary among which the loss is computed; None: all of it"""
 
 
 class Feed:
@@ -48,7 +51,14 @@ class Feed:
     """
 
     def __init__(
-        self, store: TokenStore, document_id: int, lanes: int, window: int, seed: int, shuffle: bool = True
+        self,
+        store: TokenStore,
+        document_id: int,
+        lanes: int,
+        window: int,
+        seed: int,
+        shuffle: bool = True,
+        sampler: OutputSampler | None = None,
     ) -> None:
         tokens = len(store)
         if tokens < window + 1:
@@ -66,6 +76,7 @@ class Feed:
         self._starts = starts if len(starts) and starts[0] == 0 else np.concatenate([[0], starts])
         self._shuffle = shuffle and len(self._starts) > 1
         self._order: _Order | None = None
+        self._sampler = sampler
 
     def read(self, cursor: Cursor) -> Batch:
         """Return the window at the cursor; the same cursor always gives the same batch."""
@@ -78,7 +89,10 @@ class Feed:
         fresh[0] |= cursor.window == 0
         last = cursor.window + 1 == self.windows
         after = Cursor(cursor.epoch + 1, 0) if last else Cursor(cursor.epoch, cursor.window + 1)
-        return Batch(ids[:-1], ids[1:], torch.ones(T, self.lanes), fresh, after)
+        inputs, targets, sample = ids[:-1], ids[1:], None
+        if self._sampler is not None:
+            sample = self._sampler.draw(targets, mix(self.seed, cursor.epoch, cursor.window, _SAMPLE))
+        return Batch(inputs, targets, torch.ones(T, self.lanes), fresh, after, sample)
 
     def _ring(self, epoch: int, start: int, count: int) -> np.ndarray:
         """Return tokens of an epoch's ring."""

@@ -10,9 +10,6 @@ from tidegate.text.prepare import Prepared
 from tidegate.training.batches import Feed
 from tidegate.training.schedule import Horizon
 
-EVALUATION_SPEED = 3
-"""tokens that are measured in the time in which one is trained: the backward pass takes two thirds"""
-
 
 @dataclass(frozen=True)
 class Forecast:
@@ -35,14 +32,15 @@ class Forecast:
         horizon = Horizon.of(training, feed.windows, feed.lanes * feed.window)
         validation = len(prepared.validation) if prepared.validation is not None else 0
         measured = training.evaluations * min(training.evaluation_tokens, validation)
-        evaluations = measured / (EVALUATION_SPEED * tokens_a_second)
+        measured_a_second = evaluation_speed(training) * tokens_a_second
+        evaluations = measured / measured_a_second
         if horizon.steps is None:
             seconds = horizon.seconds or 0.0
             tokens = max(seconds - evaluations, seconds / 10) * tokens_a_second
         else:
             tokens = float(horizon.steps * feed.lanes * feed.window)
             seconds = tokens / tokens_a_second + evaluations
-        last = 2 * validation / (EVALUATION_SPEED * tokens_a_second)
+        last = 2 * validation / measured_a_second
         return cls(tokens_a_second, seconds, tokens, tokens / len(prepared.train), last)
 
     def sentence(self, evaluations: int) -> str:
@@ -53,6 +51,12 @@ class Forecast:
             f"First sample after about {duration(self.seconds / evaluations)}; "
             f"done at about {clock(self.seconds + self.last_seconds)}."
         )
+
+
+def evaluation_speed(training: TrainingConfig) -> int:
+    """Return how many tokens are measured in the time in which one is trained: 3, for the backward pass takes two
+    thirds, but about 1 where only the training has a sample of the vocabulary."""
+    return 3 if training.output_sample is None else 1
 
 
 def amount(count: float) -> str:

@@ -34,7 +34,8 @@ def train_step(state: TrainState, batch: Batch, config: TrainingConfig, rate: fl
     """Take one step against the gradient of a window and carry the state on; a step that is not finite changes nothing
     but the gradients."""
     masks = DropoutMasks(Shares.of(config, state.model.config.block), config.seed, state.progress.step)
-    nats, features = state.model.loss(batch.inputs, batch.targets, batch.weight, state.carried, batch.fresh, masks)
+    text = (batch.inputs, batch.targets, batch.weight)
+    nats, features = state.model.loss(*text, state.carried, batch.fresh, masks, batch.sample)
     loss = nats / batch.weight.sum()
     state.optimizer.zero_grad()
     (loss + activity_penalty(features, batch.fresh, config.ar, config.tar)).backward()

@@ -20,7 +20,7 @@ from tidegate.config import HORIZONS, ModelConfig, PresetName, TrainingConfig
 from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import Prepared
 from tidegate.training.begin import begin
-from tidegate.training.forecast import EVALUATION_SPEED, Forecast, amount
+from tidegate.training.forecast import Forecast, amount, evaluation_speed
 from tidegate.training.optimize import train_step
 
 DEFAULT_MINUTES = 10.0
@@ -32,6 +32,8 @@ LANE_WINDOWS = 8
 """windows that each lane has at least: in a short text more lanes would be fresh starts for the most part"""
 TIED_FROM = 2000
 """tokens in a vocabulary from which one matrix serves as embedding and output: two would outweigh the cells"""
+SAMPLED_FROM, SAMPLED = 8000, 2000
+"""tokens in a vocabulary from which the loss is computed among a sample of them: all would cost more than the cells"""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def choose(
     model = fill(model, layers=size.layers, hidden_size=size.hidden_size, tied=tied)
     if all(getattr(training, horizon) is None for horizon in HORIZONS):
         training = dataclasses.replace(training, minutes=DEFAULT_MINUTES)
+    if prepared.tokenizer.vocabulary_size >= SAMPLED_FROM:
+        training = fill(training, output_sample=SAMPLED)
     training = fill(training, lanes=fitting_lanes(text, training))
     speed = (pace or measured_pace)(prepared, model, training)
     rough = Forecast.of(training, prepared, speed)
@@ -132,7 +136,7 @@ def fitting_lanes(tokens: int, training: TrainingConfig) -> int:
 
 def fitting_evaluation(forecast: Forecast, training: TrainingConfig) -> int:
     """Return the tokens of an evaluation: those of the settings, fewer where they would eat the training's time."""
-    affordable = EVALUATION_SHARE * forecast.seconds * EVALUATION_SPEED * forecast.tokens_a_second
+    affordable = EVALUATION_SHARE * forecast.seconds * evaluation_speed(training) * forecast.tokens_a_second
     return max(1000, min(training.evaluation_tokens, int(affordable / training.evaluations) // 1000 * 1000))
 
 

@@ -64,6 +64,7 @@ def _regularization(training: TrainingConfig) -> str:
     names = (
         *("dropout", "input_dropout", "output_dropout", "embedding_dropout", "weight_dropout"),
         *("ar", "tar", "ema"),
+        "output_sample",
     )
     given = [(name.replace("_", " "), getattr(training, name)) for name in names]
     return ", ".join(f"{name} {value:g}" for name, value in given if value) or "none"
