@@ -137,7 +137,8 @@ class LanguageModel(nn.Module):
         in `forward`. Returns a scalar, in nats, and the features, with the state after the last step.
         """
         features = self._features(inputs, state, fresh, masks)
-        vectors, bias = self.output.weight, self.output.bias
+        vectors: Tensor = self.output.weight
+        bias: Tensor = self.output.bias
         if sample is not None:
             vectors = vectors.index_select(0, sample.tokens)
             bias = bias.index_select(0, sample.tokens) + sample.correction

@@ -61,7 +61,7 @@ def _ending(part: bytes) -> NDArray[np.uint32]:
     if not (whole or tail):
         return np.empty(0, np.uint32)
     step = 64 ** len(part)
-    return np.arange(_FIRST + (_payload(part) - _FIRST) % step, _LAST + 1, step, np.uint32)
+    return np.arange(_FIRST + (_payload(part) - _FIRST) % step, _LAST + 1, step, dtype=np.uint32)
 
 
 def _starting(part: bytes) -> NDArray[np.uint32]:
