@@ -38,6 +38,7 @@ OUT_OF_RANGE = [
     (TrainingConfig, "weight_decay", -1.0),
     (TrainingConfig, "beta1", 1.0),
     (TrainingConfig, "beta2", 1.0),
+    (TrainingConfig, "epsilon", 0.0),
     (TrainingConfig, "clip", 0.0),
     (TrainingConfig, "dropout", 1.0),
     (TrainingConfig, "dropout", math.nan),
@@ -116,7 +117,7 @@ def test_each_field_of_the_model_is_tried():
 TRAINING_CHANGES = [
     ("lanes", 3), ("window", 9), ("learning_rate", 1e-2), ("warmup", 3),
     ("schedule", "cosine"), ("final_rate", 0.9), ("weight_decay", 5.0),
-    ("beta1", 0.5), ("beta2", 0.5), ("clip", 1e-3),
+    ("beta1", 0.5), ("beta2", 0.5), ("epsilon", 1e-3), ("clip", 1e-3),
     ("dropout", 0.3), ("input_dropout", 0.3), ("output_dropout", 0.3), ("embedding_dropout", 0.3),
     ("weight_dropout", 0.3), ("ar", 2.0), ("tar", 2.0), ("ema", 0.9), ("output_sample", 5),
     ("epochs", 0.1), ("steps", 9), ("tokens", 99), ("minutes", 1e-3),

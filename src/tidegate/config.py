@@ -179,6 +179,9 @@ class TrainingConfig:
     """AdamW's decay of the mean gradient."""
     beta2: float = 0.99
     """AdamW's decay of the mean squared gradient."""
+    epsilon: float = 1e-8
+    """AdamW's term beside the root of the mean squared gradient; 1e-5 or 1e-4 keep weights of tiny gradients, as those
+    of rare words, from steps as long as all others."""
     clip: float = 1.0
     """Largest norm of the whole gradient."""
     dropout: float = 0.0
@@ -237,6 +240,7 @@ class TrainingConfig:
         within(self, "weight_decay", 0, 100)
         within(self, "beta1", 0, 0.99999)
         within(self, "beta2", 0, 0.9999999)
+        within(self, "epsilon", 1e-30, 1e3)
         within(self, "clip", 1e-6, 1e9)
         for share in ("dropout", "input_dropout", "output_dropout", "embedding_dropout", "weight_dropout"):
             within(self, share, 0, 0.95)

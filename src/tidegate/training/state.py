@@ -83,6 +83,7 @@ def new_state(model: LanguageModel, config: TrainingConfig, lanes: int) -> Train
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
         fused=True,
     )
     shape = model.config
