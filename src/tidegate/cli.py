@@ -10,8 +10,10 @@ import dataclasses
 import importlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tidegate
@@ -264,4 +266,20 @@ def parse(name: str, words: Sequence[str]) -> list[Any]:
 
 def _resolve(home: str) -> Any:
     module, attribute = home.split(":")
-    return getattr(importlib.import_module(module), attribute)
+    with _ended_at_once_by_interrupts():
+        return getattr(importlib.import_module(module), attribute)
+
+
+@contextlib.contextmanager
+def _ended_at_once_by_interrupts() -> Iterator[None]:
+    """Have Ctrl-C end the process without a word while libraries are imported, before anything is written: an exception
+    would come up within one, which may turn it into another."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
