@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from tidegate.cli import VERBS, main, parse
+from tidegate.cli import VERBS, _resolve, main, parse
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig
 from tidegate.nn.sequence import kernels, kernels_line
 
@@ -355,6 +356,22 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(run, here):
 def test_training_leaves_the_arithmetic_of_the_process_as_it_was(run):
     """Tiny numbers count as zero while it trains; a program that calls it must get them back."""
     assert (torch.tensor([1e-40]) / 2).item() > 0
+
+
+def test_an_interrupt_while_libraries_are_imported_is_no_exception(tmp_path, monkeypatch):
+    """It would come up within a library, which may make another exception of it."""
+    (tmp_path / "a_slow_library.py").write_text("import signal\nthen = signal.getsignal(signal.SIGINT)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert _resolve("a_slow_library:then") is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        mine = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert mine is signal.default_int_handler
+        _resolve("a_slow_library:then")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN, "what another has set stays"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_printed_settings_are_a_config(here, capsys):

@@ -246,13 +246,12 @@ def overview() -> str:
 
 def parse(name: str, words: Sequence[str]) -> list[Any]:
     """Turn a verb's arguments into its settings, one dataclass each."""
-    from tidegate.flags import (
-        Flags,
-    )  # the parser library takes a tenth of a second, which the overview need not wait for
-
     verb = VERBS[name]
     kinds = [_resolve(home) for home in verb.settings]
-    return Flags(
+    flags = _resolve(
+        "tidegate.flags:Flags"
+    )  # its library takes a tenth of a second, which the overview need not wait for
+    settings: list[Any] = flags(
         f"{PROGRAM} {name}",
         verb.summary,
         verb.examples,
@@ -262,6 +261,7 @@ def parse(name: str, words: Sequence[str]) -> list[Any]:
         verb.exclusive,
         verb.chooser,
     ).parse(words)
+    return settings
 
 
 def _resolve(home: str) -> Any:

@@ -3,8 +3,8 @@
 The sum over the vocabulary in the softmax is estimated by importance sampling (Bengio & Senécal 2003; Jean et al. 2015,
 arXiv 1412.2007). Each token is in the sample or not, independently, with a chance in proportion to how often the text
 has it, so that the frequent ones, which have most of the sum, are there always. One that is drawn with chance p counts
-1/p times (Horvitz & Thompson 1952), -ln p on its logit, and the targets count once: the estimated sum is right in the
-mean, and the logits learn what they would against all.
+1/p times (Horvitz & Thompson 1952), -ln p on its logit, and the targets count once. The estimated sum is right in the
+mean; its logarithm, and so the loss, is a little low, by half the relative variance of the sum.
 """
 
 from __future__ import annotations

@@ -42,8 +42,10 @@ def card_of(
             ("lanes × window", f"{training.lanes} × {training.window}, truncated BPTT, state carried"),
             (
                 "optimizer",
-                f"AdamW, rate {training.learning_rate:g}, decay {training.weight_decay:g}, clip {training.clip:g}",
+                f"AdamW, rate {training.learning_rate:g}, decay {training.weight_decay:g}, "
+                f"epsilon {training.epsilon:g}, clip {training.clip:g}",
             ),
+            ("loss among", _loss_among(training, prepared)),
             ("regularization", _regularization(training)),
             ("seed", str(training.seed)),
         ],
@@ -59,12 +61,18 @@ def card_of(
     )
 
 
+def _loss_among(training: TrainingConfig, prepared: Prepared) -> str:
+    size = training.output_sample
+    if size is None or size >= prepared.tokenizer.vocabulary_size:
+        return "all tokens"
+    return f"a window's targets and {size:,} tokens, drawn by frequency; in evaluation all"
+
+
 def _regularization(training: TrainingConfig) -> str:
     """Return dropouts, penalties and averaging as they were set; ``none`` where nothing was."""
     names = (
         *("dropout", "input_dropout", "output_dropout", "embedding_dropout", "weight_dropout"),
         *("ar", "tar", "ema"),
-        "output_sample",
     )
     given = [(name.replace("_", " "), getattr(training, name)) for name in names]
     return ", ".join(f"{name} {value:g}" for name, value in given if value) or "none"
