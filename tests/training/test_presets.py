@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from tidegate.cli import main, parse
 from tidegate.config import ModelConfig, TrainingConfig
-from tidegate.text.prepare import prepare
 from tidegate.training import presets
 from tidegate.training.begin import begin
 from tidegate.training.forecast import Forecast
@@ -70,14 +69,6 @@ def test_every_field_that_a_preset_chooses_is_tried(prepared):
         if getattr(now, name) != getattr(was, name)
     }
     assert changed <= {field for field, _ in GIVEN}
-
-
-def test_a_large_vocabulary_is_trained_against_a_sample(tmp_path):
-    file = tmp_path / "words.txt"
-    file.write_text(" ".join(f"word{number}" for number in range(presets.SAMPLED_FROM)), encoding="utf-8")
-    large = prepare([str(file)], kind="whitespace", cache=tmp_path / "cache", validation=0.0)
-    assert chosen(large).training.output_sample == presets.SAMPLED
-    assert chosen(large, given={"output_sample"}).training.output_sample is None
 
 
 def test_ten_minutes_where_no_horizon_is_given(prepared):

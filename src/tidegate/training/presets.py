@@ -32,8 +32,6 @@ LANE_WINDOWS = 8
 """windows that each lane has at least: in a short text more lanes would be fresh starts for the most part"""
 TIED_FROM = 2000
 """tokens in a vocabulary from which one matrix serves as embedding and output: two would outweigh the cells"""
-SAMPLED_FROM, SAMPLED = 8000, 2000
-"""tokens in a vocabulary from which the loss is computed among a sample of them: all would cost more than the cells"""
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,6 @@ def choose(
     model = fill(model, layers=size.layers, hidden_size=size.hidden_size, tied=tied)
     if all(getattr(training, horizon) is None for horizon in HORIZONS):
         training = dataclasses.replace(training, minutes=DEFAULT_MINUTES)
-    if prepared.tokenizer.vocabulary_size >= SAMPLED_FROM:
-        training = fill(training, output_sample=SAMPLED)
     training = fill(training, lanes=fitting_lanes(text, training))
     speed = (pace or measured_pace)(prepared, model, training)
     rough = Forecast.of(training, prepared, speed)
