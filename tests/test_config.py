@@ -34,7 +34,6 @@ OUT_OF_RANGE = [
     (TrainingConfig, "learning_rate", math.inf),
     (TrainingConfig, "warmup", -1),
     (TrainingConfig, "schedule", "cosin"),
-    (TrainingConfig, "optimizer", "adam"),
     (TrainingConfig, "final_rate", 2.0),
     (TrainingConfig, "weight_decay", -1.0),
     (TrainingConfig, "beta1", 1.0),
@@ -89,11 +88,6 @@ def test_two_horizons_are_one_too_many():
         TrainingConfig(steps=3, minutes=1.0)
 
 
-def test_a_step_may_not_take_more_from_the_weights_than_they_are():
-    with pytest.raises(TidegateError, match=r"^learning_rate times weight_decay is 20 × 0\.4, .* below 1.* lower"):
-        TrainingConfig(optimizer="sgd", learning_rate=20.0)
-
-
 def test_an_unknown_field_names_the_nearest():
     with pytest.raises(
         TidegateError, match=r"x\.json has the unknown field 'hiden_size' \(did you mean 'hidden_size'\?\)"
@@ -122,7 +116,7 @@ def test_each_field_of_the_model_is_tried():
 
 TRAINING_CHANGES = [
     ("lanes", 3), ("window", 9), ("learning_rate", 1e-2), ("warmup", 3),
-    ("schedule", "cosine"), ("optimizer", "sgd"), ("final_rate", 0.9), ("weight_decay", 5.0),
+    ("schedule", "cosine"), ("final_rate", 0.9), ("weight_decay", 5.0),
     ("beta1", 0.5), ("beta2", 0.5), ("epsilon", 1e-3), ("clip", 1e-3),
     ("dropout", 0.3), ("input_dropout", 0.3), ("output_dropout", 0.3), ("embedding_dropout", 0.3),
     ("weight_dropout", 0.3), ("ar", 2.0), ("tar", 2.0), ("ema", 0.9), ("output_sample", 5),

@@ -14,7 +14,6 @@ Cell = Literal["rnn", "lstm", "gru", "gru_reset_before"]
 Block = Literal["residual", "plain"]
 TokenizerKind = Literal["bytes", "characters", "words", "whitespace", "bpe"]
 Schedule = Literal["linear", "cosine"]
-OptimizerName = Literal["adamw", "sgd"]
 CorpusName = Literal["shakespeare", "tang-poems"]
 PresetName = Literal["tiny", "small", "medium", "large"]
 
@@ -174,11 +173,8 @@ class TrainingConfig:
     """How the rate falls after the warm-up: along a straight line, or along half a cosine."""
     final_rate: float = 0.0
     """Share of the learning rate at which the schedule ends."""
-    optimizer: OptimizerName = "adamw"
-    """AdamW, or sgd: plain steps against the gradient, which suit models of words. Its rates are far higher and its
-    decay far lower: start from --learning-rate 20 --clip 0.25 --weight-decay 1e-6."""
     weight_decay: float = 0.4
-    """Decay of the matrices, times the learning rate a step."""
+    """AdamW's decay, on matrices alone."""
     beta1: float = 0.9
     """AdamW's decay of the mean gradient."""
     beta2: float = 0.99
@@ -236,18 +232,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _one_of(self, "schedule", Schedule)
-        _one_of(self, "optimizer", OptimizerName)
         within(self, "lanes", 1, 65536)
         within(self, "window", 1, 65536)
         within(self, "learning_rate", 1e-9, 100)
         within(self, "warmup", 0, 10**9)
         within(self, "final_rate", 0, 1)
         within(self, "weight_decay", 0, 100)
-        if self.learning_rate * self.weight_decay >= 1:
-            raise TidegateError(
-                f"learning_rate times weight_decay is {self.learning_rate:g} × {self.weight_decay:g}, but it must be "
-                "below 1, or a step takes more from the weights than they are: lower weight_decay."
-            )
         within(self, "beta1", 0, 0.99999)
         within(self, "beta2", 0, 0.9999999)
         within(self, "epsilon", 1e-30, 1e3)

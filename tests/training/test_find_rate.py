@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import shlex
@@ -69,14 +68,6 @@ def test_it_takes_the_steps_of_the_run_and_the_loss_falls(prepared):
     feed, state = begin(prepared, MODEL, CONFIG)
     for point in found.points[:5]:
         assert train_step(state, feed.read(state.progress.cursor), CONFIG, point.rate).loss == point.loss
-
-
-def test_the_rates_of_sgd_are_higher(prepared):
-    config = dataclasses.replace(CONFIG, optimizer="sgd", weight_decay=0.0, clip=0.25)
-    feed, state = begin(prepared, MODEL, config)
-    found = range_test(state, feed, config)
-    assert found.points[0].rate == pytest.approx(1e-3)
-    assert 1 < found.proposal < 100
 
 
 def losses_of(monkeypatch, prepared, losses):

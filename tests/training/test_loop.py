@@ -144,13 +144,8 @@ REGULARIZED = {"input_dropout": 0.2, "output_dropout": 0.1, "embedding_dropout":
 }  # fmt: skip
 
 
-SGD = {"optimizer": "sgd", "learning_rate": 5.0, "weight_decay": 1e-4}
-
-
 @pytest.mark.parametrize(
-    ("cell", "settings"),
-    [("lstm", {}), ("gru_reset_before", {}), ("lstm", REGULARIZED), ("lstm", SGD)],
-    ids=["lstm", "gru", "all", "sgd"],
+    ("cell", "settings"), [("lstm", {}), ("gru_reset_before", {}), ("lstm", REGULARIZED)], ids=["lstm", "gru", "all"]
 )
 @pytest.mark.parametrize("stop_at", [1, 37, 100, 113])
 def test_resumed_is_never_stopped(prepared, tmp_path, cell, settings, stop_at):

@@ -52,29 +52,6 @@ def test_penalties_reach_the_gradient_but_not_the_loss_that_is_told(prepared):
         assert run[2][0] != plain[2][0]
 
 
-def test_sgd_steps_along_the_clipped_gradient_and_shrinks_matrices_alone(prepared):
-    config = {"optimizer": "sgd", "learning_rate": 2.0, "weight_decay": 0.1, "clip": 0.01, "warmup": 0}
-    before, after = {}, {}
-
-    def note():
-        (before if not before else after).update(
-            {n: (w.detach().clone(), w.grad.clone()) for n, w in loop.state.model.named_parameters()}
-        )
-        return bool(after)
-
-    recorder = Recorder()
-    loop = small_loop(prepared, recorder, interrupted=note, steps=40, **config)
-    loop.run()
-    _, second = recorder.of("step")
-    assert second["norm"] > 10 * config["clip"]
-    for name, (weight, _) in before.items():
-        found, gradient = after[name]
-        decay = 0.1 if weight.dim() > 1 else 0.0
-        torch.testing.assert_close(found, weight - second["rate"] * (gradient + decay * weight))
-    norm = torch.stack([gradient.norm() for _, gradient in after.values()]).norm()
-    assert float(norm) == pytest.approx(config["clip"], rel=1e-4)
-
-
 def test_the_average_is_that_of_the_formula(prepared):
     history = []
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from tidegate.cli import main, parse
 from tidegate.config import ModelConfig, TrainingConfig
-from tidegate.errors import TidegateError
 from tidegate.training import presets
 from tidegate.training.begin import begin
 from tidegate.training.forecast import Forecast
@@ -36,12 +35,6 @@ def test_the_size_is_the_presets(prepared, preset):
     assert choice.training.learning_rate == size.learning_rate
     assert not choice.model.tied  # 29 characters
     assert choice.kept == ()
-
-
-def test_no_preset_knows_the_rates_of_sgd(prepared):
-    training = replace(MINUTE, optimizer="sgd")
-    with pytest.raises(TidegateError, match=r"--preset small chooses .* AdamW, but --optimizer is sgd: leave one"):
-        chosen(prepared, training=training)
 
 
 GIVEN = [

@@ -83,10 +83,9 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: TrainState)
 def _expected_shapes(state: TrainState) -> dict[str, tuple[int, ...]]:
     parameters = {name: tuple(p.shape) for name, p in state.model.named_parameters()}
     shapes = {f"{kind}/{name}": shape for kind in ("model", "best", "average") for name, shape in parameters.items()}
-    moments = ("exp_avg", "exp_avg_sq") if isinstance(state.optimizer, torch.optim.AdamW) else ()
-    optimized = [p for group in state.optimizer.param_groups for p in group["params"]] if moments else []
+    optimized = [p for group in state.optimizer.param_groups for p in group["params"]]
     for index, parameter in enumerate(optimized):
-        shapes |= {f"optimizer/{index}/{key}": tuple(parameter.shape) for key in moments}
+        shapes |= {f"optimizer/{index}/{key}": tuple(parameter.shape) for key in ("exp_avg", "exp_avg_sq")}
         shapes[f"optimizer/{index}/step"] = ()
     for index, layer in enumerate(state.carried):
         shapes |= {f"carried/{index}/{name}": tuple(s.shape) for name, s in layer._asdict().items()}

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tidegate.config import OptimizerName, TrainingConfig
+from tidegate.config import TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.training.batches import Feed
@@ -25,8 +25,7 @@ from tidegate.training.curves import BLUE, GREY, ORANGE
 from tidegate.training.optimize import train_step
 from tidegate.training.state import TrainState
 
-RATES: dict[OptimizerName, tuple[float, float]] = {"adamw": (1e-5, 1.0), "sgd": (1e-3, 100.0)}
-"""the first rate and the last"""
+LOWEST, HIGHEST = 1e-5, 1.0
 STEPS = 150
 MEMORY = 0.8
 """how much of the smoothed loss each step keeps: more would lag behind a rate that grows by 8% a step"""
@@ -77,10 +76,10 @@ def range_test(
     config: TrainingConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RangeTest:
-    """Take STEPS steps over the optimizer's RATES; the state is spent. It ends early where the loss is high again or
-    not finite; TidegateError if no step at all could be taken."""
+    """Take STEPS steps from LOWEST to HIGHEST; the state is spent. It ends early where the loss is high again, or not
+    finite; TidegateError if no step at all could be taken."""
     points: list[Point] = []
-    losses = _losses(state, feed, config, np.geomspace(*RATES[config.optimizer], STEPS))
+    losses = _losses(state, feed, config, np.geomspace(LOWEST, HIGHEST, STEPS))
     for point in _smoothed(losses):
         if not np.isfinite(point.smoothed):
             break

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import torch
 
 from tidegate.config import HORIZONS, ModelConfig, PresetName, TrainingConfig
-from tidegate.errors import TidegateError
 from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import Prepared
 from tidegate.training.begin import begin
@@ -80,15 +79,7 @@ def choose(
     prepared: Prepared,
     pace: Callable[[Prepared, ModelConfig, TrainingConfig], float] | None = None,
 ) -> Choice:
-    """Choose whatever is not given; `pace` measures tokens a second, by default with `measured_pace`.
-
-    TidegateError under an optimizer whose rates and decay no preset knows.
-    """
-    if training.optimizer != "adamw":
-        raise TidegateError(
-            f"--preset {preset} chooses rate and decay of AdamW, but --optimizer is {training.optimizer}: leave one of "
-            "them out."
-        )
+    """Choose whatever is not given; `pace` measures tokens a second, by default with `measured_pace`."""
     kept: set[str] = set()
 
     def fill(settings: Any, **values: Any) -> Any:

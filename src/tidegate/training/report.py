@@ -40,7 +40,11 @@ def card_of(
             ("tokens read", f"{progress.tokens:,}"),
             ("time", f"{progress.elapsed:.0f} s"),
             ("lanes × window", f"{training.lanes} × {training.window}, truncated BPTT, state carried"),
-            ("optimizer", _optimizer(training)),
+            (
+                "optimizer",
+                f"AdamW, rate {training.learning_rate:g}, decay {training.weight_decay:g}, "
+                f"epsilon {training.epsilon:g}, clip {training.clip:g}",
+            ),
             ("loss among", _loss_among(training, prepared)),
             ("regularization", _regularization(training)),
             ("seed", str(training.seed)),
@@ -55,11 +59,6 @@ def card_of(
         command=record.command,
         versions=list(record.surroundings.items()),
     )
-
-
-def _optimizer(training: TrainingConfig) -> str:
-    name = "SGD" if training.optimizer == "sgd" else f"AdamW, epsilon {training.epsilon:g}"
-    return f"{name}, rate {training.learning_rate:g}, decay {training.weight_decay:g}, clip {training.clip:g}"
 
 
 def _loss_among(training: TrainingConfig, prepared: Prepared) -> str:

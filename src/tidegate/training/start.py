@@ -12,7 +12,7 @@ from rich.text import Text
 from tidegate.config import ModelConfig, PresetName, TrainingConfig
 from tidegate.text.prepare import Prepared
 from tidegate.training.begin import begin
-from tidegate.training.find_rate import RATES, STEPS, draw_range_test, range_test, table
+from tidegate.training.find_rate import HIGHEST, LOWEST, STEPS, draw_range_test, range_test, table
 from tidegate.training.presets import MEASURED_SECONDS, advice, choose
 from tidegate.training.waiting import waiting
 
@@ -54,8 +54,7 @@ def find_rate(
     """Make the range test of a run that would go into `folder`, which is not made: print the curve, draw it beside the
     folder, say how to go on, by the `command` of the settings. Returns the exit code: 1 where nothing is proposed."""
     feed, state = begin(prepared, model, training)
-    lowest, highest = RATES[training.optimizer]
-    _say(console, f"Trying {STEPS} rates from {lowest:g} to {highest:g}, one a step, on a throw-away model …")
+    _say(console, f"Trying {STEPS} rates from {LOWEST:g} to {HIGHEST:g}, one a step, on a throw-away model …")
     with waiting(console, "trying rates") as progress:
         found = range_test(state, feed, training, progress)
     _say(console, table(found))

@@ -79,15 +79,13 @@ def new_state(model: LanguageModel, config: TrainingConfig, lanes: int) -> Train
     """Return the state of a run before its first step; decay falls on matrices alone."""
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() == 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    rate = config.learning_rate
-    optimizer: torch.optim.Optimizer
-    if config.optimizer == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=rate, fused=True)
-    else:
-        optimizer = torch.optim.AdamW(
-            groups, lr=rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
-        )
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        fused=True,
+    )
     shape = model.config
     like = model.embedding.weight.detach()
     carried = tuple(zero_state(shape.cell, lanes, shape.hidden_size, like) for _ in range(shape.layers))
