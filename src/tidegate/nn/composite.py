@@ -106,11 +106,27 @@ def _run_segment(cell: str, x: Tensor, state: LayerState, weights: CellWeights) 
     hidden = [s.unsqueeze(0).contiguous() for s in state]
     flat, biased = _flat(weights)
     if cell == "lstm":
-        y, h, c = torch.lstm(x, hidden, flat, biased, 1, 0.0, torch.is_grad_enabled(), False, False)
+        y, h, c = _torch_lstm(x, hidden, flat, biased)
         return y, LSTMState(h[0], c[0])
     operator = {"gru": torch.gru, "rnn": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}[cell]
     y, h = operator(x, hidden[0], flat, biased, 1, 0.0, torch.is_grad_enabled(), False, False)
     return y, HiddenState(h[0])
+
+
+def _torch_lstm(x: Tensor, hidden: list[Tensor], flat: list[Tensor], biased: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Call `torch.lstm`, without oneDNN where that fails: PyTorch hands it bfloat16 on processors for which it has no
+    such LSTM (without AVX-512 under autocast; with it, in training)."""
+    arguments = (x, hidden, flat, biased, 1, 0.0, torch.is_grad_enabled(), False, False)
+    try:
+        return torch.lstm(*arguments)
+    except RuntimeError as error:
+        if "primitive descriptor" not in str(error):
+            raise
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # torch types its property so
+    try:
+        return torch.lstm(*arguments)
+    finally:
+        torch.backends.mkldnn.enabled = True  # type: ignore[assignment]
 
 
 def _flat(weights: CellWeights) -> tuple[list[Tensor], bool]:
