@@ -78,6 +78,15 @@ def test_the_tokenizer_learns_from_the_training_part_alone(tmp_path: Path) -> No
     assert (prepared.train.unknown_count, prepared.validation.unknown_count) == (0, 10)
 
 
+def test_words_are_counted_over_all_of_a_standard_set(tmp_path: Path) -> None:
+    """WikiText-2 has 11 MB: a sample of 8 would lack 645 of its 33,277 words, and count them as unknown."""
+    words = [f"word{number}" for number in range(30_000)]
+    text = "\n".join(f"{word} {'and so on ' * 36}" for word in words)
+    prepared = prepare([write(tmp_path / "a.txt", text)], cache=tmp_path / "c", kind="whitespace", validation=0)
+    assert len(text) > 10_000_000
+    assert prepared.train.unknown_count == 0
+
+
 def test_named_validation_files_are_held_out(tmp_path: Path, mixed: Path) -> None:
     prepared = prepare([mixed], cache=tmp_path / "c", kind="bytes", validation_data=[mixed / "b"])
     assert text_of(prepared, prepared.validation) == CHINESE.replace("\r", "")

@@ -32,10 +32,10 @@ from tidegate.text.store import SHARD_TOKENS, StoreWriter, TokenStore, id_dtype
 from tidegate.text.tokenizer import Tokenizer, from_json, train
 from tidegate.text.tokenizers.base import canonical_digest
 
-SAMPLE_BYTES = 2**23
-"""Words and byte pairs are learnt from at most 8 MiB of text, taken evenly from all of it. More would not change what
-is frequent, and of Chinese, where a word for BPE is a whole clause, 16 MiB take about a minute."""
-COUNTED_KINDS = ("words", "whitespace", "bpe")
+SAMPLE_BYTES = {"words": 2**26, "whitespace": 2**26, "bpe": 2**23}
+"""At most so much text is learnt from, taken evenly from all of it. Words are counted, which is quick, and the vocabulary
+of a standard set is that of all its text. Byte pairs: more than 8 MiB would not change what is frequent, and of Chinese,
+where a word for BPE is a whole clause, 16 take about a minute."""
 SYNC_SECONDS = 5.0
 """At most so much encoding is lost to a kill."""
 _TOKENIZER_BYTES = 2**28
@@ -140,21 +140,27 @@ def training_pieces(
 
 def _learnt(text: SplitText, kind: str, vocabulary: int | None, cache: Path) -> Tokenizer:
     """Return the tokenizer for these settings, from the cache where this text was met before."""
-    path = cache / f"tokenizer-{canonical_digest([text.digest, kind, vocabulary])[:32]}.json"
+    path = cache / f"tokenizer-{canonical_digest([text.digest, kind, vocabulary, SAMPLE_BYTES.get(kind)])[:32]}.json"
     try:
         with open(path, "rb") as file:
             return from_json(json.loads(file.read(_TOKENIZER_BYTES)))
     except (OSError, ValueError, RecursionError, TidegateError):
         pass  # not there, or damaged: learnt anew
-    pieces = _samples(text) if kind in COUNTED_KINDS else _characters(text) if kind == "characters" else iter(())
+    pieces = (
+        _samples(text, SAMPLE_BYTES[kind])
+        if kind in SAMPLE_BYTES
+        else _characters(text)
+        if kind == "characters"
+        else iter(())
+    )
     tokenizer = train(kind, pieces, vocabulary)
     _write(path, tokenizer.to_json())
     return tokenizer
 
 
-def _samples(text: SplitText) -> Iterator[str]:
-    """Yield a sample of the training text, evenly from all of it."""
-    label, share = "Learning the tokenizer", min(1.0, SAMPLE_BYTES / text.boundary)
+def _samples(text: SplitText, size: int) -> Iterator[str]:
+    """Yield a sample of the training text, at most `size` bytes, evenly from all of it."""
+    label, share = "Learning the tokenizer", min(1.0, size / text.boundary)
     blocks = ((number, block) for number, block in enumerate(text.blocks(label)) if text.cut(number) > 0)
     for _, (header, _) in text.work(label, blocks, {"job": "sample", "share": share}):
         yield from header["texts"]
