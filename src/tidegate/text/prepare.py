@@ -33,8 +33,8 @@ from tidegate.text.tokenizer import Tokenizer, from_json, train
 from tidegate.text.tokenizers.base import canonical_digest
 
 SAMPLE_BYTES = {"words": 2**26, "whitespace": 2**26, "bpe": 2**23}
-"""At most so much text is learnt from, taken evenly from all of it. Words are counted, which is quick, and the vocabulary
-of a standard set is that of all its text. Byte pairs: more than 8 MiB would not change what is frequent, and of Chinese,
+"""At most so much text is learnt from, taken evenly from all of it. Words are counted, which is quick, and a standard
+set's vocabulary is that of all its text. Byte pairs: more than 8 MiB would not change what is frequent, and of Chinese,
 where a word for BPE is a whole clause, 16 take about a minute."""
 SYNC_SECONDS = 5.0
 """At most so much encoding is lost to a kill."""
