@@ -139,6 +139,8 @@ def test_resume_refuses_other_settings(run, capsys):
     assert "hidden_size is 9, but the run was started with 8" in mistake(
         capsys, "train", "--resume", "run", "--hidden-size", "9"
     )
+    assert "hidden_size is 256, but" in mistake(capsys, "train", "--resume", "run", "--hidden-size", "256")  # a default
+    assert main(["train", "text.txt", "--resume", "run", "--hidden-size", "8"]) == 0
 
 
 def test_a_damaged_checkpoint_is_refused(run, capsys):

@@ -71,27 +71,28 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
         folder = RunFolder(Path(run.resume))
         recorded = read_record(folder.record)
         tokenizer = read_tokenizer(folder.path) if (folder.path / "tokenizer.json").exists() else None
-        settle(dataclasses.replace(data, data=(), validation_data=None), recorded.data, DataConfig)
+        named = run.given - {"data", "validation_data"}
+        settle(dataclasses.replace(data, data=(), validation_data=None), recorded.data, DataConfig, named)
         data = dataclasses.replace(  # the text may have moved: its digest decides
             recorded.data,
             data=data.data or recorded.data.data,
             validation_data=data.validation_data or recorded.data.validation_data,
         )
-        model = settle(model, recorded.model, ModelConfig)
-        training = settle(training, recorded.training, TrainingConfig)
+        model = settle(model, recorded.model, ModelConfig, named)
+        training = settle(training, recorded.training, TrainingConfig, named)
     if training.threads is not None:
         torch.set_num_threads(training.threads)
-    named = with_standard_input(data, run.cache, console)
-    data = absolute(named)  # a command is for others to read, without this machine's paths
+    as_given = with_standard_input(data, run.cache, console)
+    data = absolute(as_given)  # a command is for others to read, without this machine's paths
     prepared = prepare_text(data, run.cache, console, tokenizer, run.processes)
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
     if run.preset is not None:
         model, training = chosen(run.preset, model, training, run.given, prepared, console)
     if run.find_lr:
-        again = partial(command_of, named, model, out=run.out)
+        again = partial(command_of, as_given, model, out=run.out)
         return find_rate(folder.path, again, prepared, model, training, console)
-    command = command_of(named, model, training) if recorded is None else recorded.command
+    command = command_of(as_given, model, training) if recorded is None else recorded.command
     record = RunRecord(
         data,
         model,

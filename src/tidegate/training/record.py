@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shlex
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,15 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def settle(given: Any, recorded: Any, kind: type) -> Any:
-    """Return the recorded settings of a run that is resumed; a flag that asks for something else is an error."""
+def settle(given: Any, recorded: Any, kind: type, named: Collection[str] = ()) -> Any:
+    """Return the recorded settings of a run that is resumed; one that asks for something else is an error.
+
+    named: the fields that a person gave, which count where they are the defaults too.
+    """
     default = kind()
     for field in dataclasses.fields(kind):
         value, was = getattr(given, field.name), getattr(recorded, field.name)
-        if value not in (was, getattr(default, field.name)):
+        if value != was and (field.name in named or value != getattr(default, field.name)):
             raise TidegateError(
                 f"{field.name} is {value}, but the run was started with {was}, and a resumed run goes on as it was: "
                 f"leave the flag out, or start a new run."
