@@ -85,6 +85,11 @@ def _train(data: DataConfig, model: ModelConfig, training: TrainingConfig, run: 
     as_given = with_standard_input(data, run.cache, console)
     data = absolute(as_given)  # a command is for others to read, without this machine's paths
     prepared = prepare_text(data, run.cache, console, tokenizer, run.processes)
+    if prepared.validation is not None and len(prepared.validation) < 2:
+        raise TidegateError(
+            "The validation text is too short, one token, and two are needed, for the first is predicted from nothing: "
+            "give more text, a larger --validation, or 0 for none."
+        )
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
     if run.preset is not None:
@@ -242,8 +247,8 @@ class Training:
 
     def _finish(self, state: TrainState, outside: RunOutside, events: Events) -> None:
         """Measure the best weights under both protocols; write folder, card and curves for the last time."""
-        if state.best:  # none if no validation loss was ever finite
-            state.model.load_tensors({name: t.numpy() for name, t in state.best.items()})
+        if best := state.best or state.average:  # no best if no validation loss was ever finite
+            state.model.load_tensors({name: t.numpy() for name, t in best.items()})
         results: dict[str, LossSum] = {}
         if self.prepared.validation is not None:
             for protocol in (CARRIED, WINDOW256):
@@ -262,7 +267,8 @@ class Training:
         }
         events.tell("end", state.progress.step, **figures)
         for name, loss in results.items():
-            self._say(f"Validation, {name}: {loss.nats_a_token:.4f} nats a token, {loss.bits_a_byte:.4f} bits a byte")
+            bits = f", {loss.bits_a_byte:.4f} bits a byte" if loss.bytes else ""
+            self._say(f"Validation, {name}: {loss.nats_a_token:.4f} nats a token{bits}")
         unknown = self.prepared.validation.unknown_count if self.prepared.validation is not None else 0
         if unknown:
             self._say(f"The validation text has {unknown:,} tokens that the vocabulary lacks.")

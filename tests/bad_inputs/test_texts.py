@@ -105,3 +105,11 @@ def test_mixed_encodings_are_told_and_auto_reads_them(here, mistake, capsys):
     assert main(["prepare", "mixed", "--encoding", "auto", "--cache", "cache", "--json"]) == 0
     said = capsys.readouterr()
     assert "\ufffd" not in said.out
+
+
+def test_a_validation_text_of_one_token_is_refused_before_anything_is_written(here, mistake):
+    """The first token is predicted from nothing: none is left to measure."""
+    before = tree(here)
+    said = mistake("train", "text.txt", "--validation", "0.0001", "--cache", "cache", "--out", "run")
+    assert "--validation" in said
+    assert {path for path in tree(here) - before if not path.startswith("cache")} == set()

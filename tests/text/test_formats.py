@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import sys
+import time
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from tidegate.errors import TidegateError
 from tidegate.text.blocks import cut_parts
 from tidegate.text.corpus import read_pieces
 from tidegate.text.formats import Reading
+from tidegate.text.html_text import html_text
 from tidegate.text.normalize import normalize
 from tidegate.text.sources import find_sources
 
@@ -186,11 +188,33 @@ def test_a_page_is_what_a_reader_sees(tmp_path, encoding):
 @given(page=st.text(st.sampled_from('<>/"=&;# \n\tbrpescity中x!-'), max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_any_page_has_some_text(page):
-    from tidegate.text.html_text import html_text
-
     text = html_text(page)
     assert text == "" or text.endswith("\n")
     assert "\r" not in text
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<html><head><title>t</title><body><p>Hello world", "Hello world\n"),
+        ("<head><title>t</title><style>b{}</style>Hello", "Hello\n"),
+        ("<head><meta charset=utf-8><p>one<p>two", "one\n\ntwo\n"),
+        ("<p>a <![foo[ b ]]> c</p>", "a c\n"),
+        ("a <![ x", "a <![ x\n"),
+        ("<p>1 &lt; 2<svg><title>x</title></svg> b &amp; c", "1 < 2 b & c\n"),
+        ("<svg><g></noscript>hidden</svg>shown", "shown\n"),
+    ],
+)
+def test_pages_as_people_write_them(page, text):
+    assert html_text(page) == text
+
+
+@pytest.mark.parametrize("piece", ["<!--a>", "<!a", "<a <!--", "</a <", "<![", "<?x>", "&"])
+def test_a_page_of_nothing_but_beginnings_takes_no_longer_a_piece(piece):
+    """Half a megabyte: what looked for an end from each of them took hours."""
+    began = time.process_time()
+    html_text(piece * (500_000 // len(piece)))
+    assert time.process_time() - began < 20
 
 
 def test_a_page_too_large_is_refused(tmp_path, monkeypatch):
@@ -224,3 +248,72 @@ def _torn(parts):
     from tidegate.text.normalize import begins_anew
 
     return any(not begins_anew(part[0]) for part in parts[1:])
+
+
+@pytest.mark.parametrize("table", ["text\nHello, world\n", "id,text\n1,Hello, world\n"])
+def test_a_row_with_more_than_the_header_names_is_refused_not_cut(tmp_path, table):
+    path = tmp_path / "a.csv"
+    path.write_text(table)
+    with pytest.raises(TidegateError, match=r"line 2: \d columns, .* in quotation marks"):
+        documents(path)
+    path.write_text("id,text\n1,Hello,,\n")  # empty ones at the end, as spreadsheets leave them
+    assert documents(path) == ["Hello"]
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,text\na,b\n")
+    with pytest.raises(TidegateError, match="'text' 2 times"):
+        documents(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
+def test_the_encoding_of_json_lines_is_guessed_too(tmp_path, encoding):
+    path = tmp_path / "a.jsonl"
+    texts = ["的一是不了在人有我他，这个们中来上大为和国。" * 3, "地到以说时要就出会可也"]
+    path.write_bytes("".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in texts).encode(encoding))
+    assert documents(path, encoding="auto") == texts
+    if encoding == "utf-16":  # whose mark goes before what is given
+        assert documents(path) == texts
+
+
+def test_json_lines_longer_than_what_is_looked_at_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("tidegate.text.formats.BLOCK_BYTES", 7)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + JSONL)
+    assert documents(path) == TEXTS
+
+
+def test_a_zip_whose_directory_is_damaged_is_refused(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("\u6587\u672c.txt", "text")
+    data = path.read_bytes()
+    name = "\u6587".encode()
+    directory = data.index(b"PK\1\2")
+    place = data.index(name, directory)
+    path.write_bytes(data[:place] + b"\xff" + data[place + 1 :])
+    with pytest.raises(TidegateError, match=r"could not be read as a \.zip"):
+        documents(path)
+
+
+def test_a_zip_that_is_replaced_after_it_was_listed(tmp_path):
+    path = tmp_path / "a.zip"
+    for name in ("one.txt", "two.txt"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, "text")
+        if name == "one.txt":
+            sources = find_sources([path])
+    with pytest.raises(TidegateError, match=r"one\.txt"):
+        list(read_pieces(sources, Reading()))
+
+
+def test_a_parquet_whose_strings_are_no_utf8_is_refused(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    bad = arrow.array([b"good", b"\xff\xfe"]).view(arrow.string())
+    path = tmp_path / "a.parquet"
+    parquet.write_table(arrow.table({"text": bad}), path)
+    with pytest.raises(TidegateError, match="row 2, is not UTF-8"):
+        documents(path)

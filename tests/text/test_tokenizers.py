@@ -252,3 +252,11 @@ def test_bpe_remembers_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> N
         text = " ".join(map(str, range(start, start + 4)))
         assert tokenizer.decode(tokenizer.encode(text)) == text
         assert len(tokenizer._known) <= 5
+
+
+def test_words_met_once_are_forgotten_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.text.tokenizers.words._COUNTED", 100)
+    pieces = [f"often {number} twice{number % 7}\n" for number in range(1000)]
+    tokenizer = train("words", pieces, 12)
+    assert tokenizer.missing("often twice0 twice1 twice2 twice3 twice4 twice5 twice6\n5000") == ["5000"]
+    assert tokenizer.vocabulary_size == 12

@@ -11,8 +11,9 @@ import torch
 from tidegate import native
 from tidegate.errors import TidegateError
 from tidegate.models.language_model import LanguageModel
-from tidegate.training import checkpoint
+from tidegate.training import checkpoint, run
 from tidegate.training.loop import MAX_ROLLBACKS
+from tidegate.training.run_folder import RunFolder
 from tidegate.training.state import capture, restore
 
 from .conftest import Recorder, small_loop
@@ -205,6 +206,21 @@ def test_a_validation_loss_that_is_not_finite_is_no_best(prepared, tmp_path):
     assert (loop.state.progress.best_loss, loop.state.progress.best_step) == (2.0, 20)
     checkpoint.save(tmp_path / "c.safetensors", recorder.saved[-1])
     assert checkpoint.load(tmp_path / "c.safetensors", loop.state).numbers["best_loss"] == 2.0
+
+
+def test_what_is_kept_before_there_is_a_best_is_the_average(prepared, tmp_path, monkeypatch):
+    loop = small_loop(prepared, Recorder(validation=[math.nan]), steps=5, ema=0.9)
+    loop.run()
+    assert not loop.state.best
+    kept = {}
+    monkeypatch.setattr(run, "write_weights", lambda path, tensors, tokenizer: kept.update(tensors))
+    monkeypatch.setattr(run, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(run, "read_log", lambda _: [])
+    run.RunOutside(RunFolder(tmp_path / "run"), prepared, "", 100, lambda *_: None).keep(loop.state)
+    latest = loop.state.model.tensors()
+    assert kept.keys() == latest.keys()
+    assert all((kept[name] == weights.numpy()).all() for name, weights in loop.state.average.items())
+    assert any((kept[name] != latest[name]).any() for name in latest)
 
 
 def test_a_resumed_horizon_in_minutes_goes_on_with_its_clock(prepared):

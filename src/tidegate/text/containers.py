@@ -35,6 +35,10 @@ ERRORS: tuple[type[Exception], ...] = (
 """What reading a damaged or vanished file may raise."""
 
 
+_DAMAGE = (KeyError, ValueError, OverflowError, RuntimeError)
+"""What `zipfile` raises besides for a damaged .zip: a name that is not UTF-8, an offset beyond all, no such member."""
+
+
 def decompressed(file: BinaryIO, compression: Compression | None, stack: ExitStack) -> BinaryIO:
     """Return the stream of what a file holds; the stack closes it."""
     if compression is None:
@@ -62,16 +66,19 @@ class Archives:
             self._last = None
             self._open.close()
             file: BinaryIO = self._open.enter_context(path.open("rb"))
-            self._last = path, file, self._open.enter_context(zipfile.ZipFile(file))
+            self._last = path, file, self._open.enter_context(_archive(file))
         _, file, archive = self._last
-        return cast(BinaryIO, stack.enter_context(archive.open(member))), file
+        try:
+            return cast(BinaryIO, stack.enter_context(archive.open(member))), file
+        except _DAMAGE as error:  # of a file that is damaged, or another than when it was listed
+            raise zipfile.BadZipFile(f"{member}: {error}") from None
 
 
 def zip_members(path: str, file: BinaryIO) -> list[tuple[str, int]]:
     """Return (name, compressed size) of the visible files of a .zip, sorted; a TidegateError if one is encrypted, or
     the archive is none."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with _archive(file) as archive:
             members = [info for info in archive.infolist() if not info.is_dir() and _visible(info.filename)]
     except ERRORS as error:
         raise TidegateError(f"{path} could not be read as a .zip ({error}): give a whole one.") from None
@@ -81,6 +88,13 @@ def zip_members(path: str, file: BinaryIO) -> list[tuple[str, int]]:
         if info.flag_bits & 1:
             raise TidegateError(f"{path} is encrypted ({info.filename}): unpack it first.")
     return sorted((info.filename, info.compress_size) for info in members)
+
+
+def _archive(file: BinaryIO) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except _DAMAGE as error:
+        raise zipfile.BadZipFile(str(error)) from None
 
 
 def _visible(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 import numpy as np
 
@@ -43,6 +43,14 @@ _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "iso8859-1": "latin-1"}
 _NO_CHARACTERS = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf_7"}
 
 
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read at most so many bytes."""
+        ...
+
+
 def canonical(encoding: str) -> str:
     """Return the one name of an encoding, or ``auto``; a TidegateError names the nearest where there is none."""
     if encoding.lower() == AUTO:
@@ -60,14 +68,14 @@ def canonical(encoding: str) -> str:
     return _WIDER.get(found.name, found.name)
 
 
-def decode_stream(name: str, stream: BinaryIO, encoding: str) -> Iterator[str]:
+def decode_stream(name: str, stream: Readable, encoding: str) -> Iterator[str]:
     """Yield the text of a stream in parts, without its byte-order mark, which overrules the encoding that is given.
 
     name: how messages call the file. encoding: a canonical name or ``auto``. A TidegateError names the byte that does
     not fit and the encoding that the file likely has, or the NUL byte of a binary file.
     """
     head = stream.read(SAMPLE_BYTES)
-    encoding, mark = _chosen(head, encoding)
+    encoding, mark = chosen(head, encoding)
     decoder = codecs.getincrementaldecoder(encoding)()
     block, position = head[mark:] or stream.read(BLOCK_BYTES), mark
     has_zeros = encoding.startswith(("utf-16", "utf-32"))
@@ -108,7 +116,7 @@ def marked(head: bytes) -> tuple[str, int] | None:
     return next(((encoding, len(mark)) for mark, encoding in _MARKS if head.startswith(mark)), None)
 
 
-def _chosen(head: bytes, encoding: str) -> tuple[str, int]:
+def chosen(head: bytes, encoding: str) -> tuple[str, int]:
     """Return the encoding to read with and how many bytes of the head are a mark."""
     if found := marked(head):
         return found

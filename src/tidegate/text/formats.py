@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidegate.errors import TidegateError, nearest
-from tidegate.text.encodings import AUTO, BLOCK_BYTES, canonical, decode_stream, decode_whole, marked
+from tidegate.text.encodings import BLOCK_BYTES, canonical, chosen, decode_stream, decode_whole
 from tidegate.text.html_text import declared_encoding
 from tidegate.text.normalize import refuse_surrogates
 from tidegate.text.sources import Source
 
 LINE_BYTES = 2**26
 """Longest line of a .jsonl file, longest field of a table: 64 MiB."""
-PAGE_CHARACTERS = 2**26
-"""Largest .html page."""
+PAGE_CHARACTERS = 2**24
+"""Largest .html page, which is held whole, some ten times over."""
+PARQUET_ROWS = 64
+"""rows of a .parquet that are decoded at a time: each may be a book"""
 _DELIMITERS = (",", ";", "\t", "|")
 
 Document = Iterable[str]
@@ -61,26 +63,24 @@ def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterat
 
 
 def _json_lines(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
-    encoding = "utf-8" if reading.encoding == AUTO else reading.encoding
+    head = stream.read(BLOCK_BYTES)
+    encoding, mark = chosen(head, reading.encoding)
+    whole = _Rest(head, stream)
     if encoding.startswith(("utf-16", "utf-32")):
-        lines: Iterator[str] = _text_lines(source.name, decode_stream(source.name, stream, encoding))
+        lines: Iterator[str] = _text_lines(source.name, decode_stream(source.name, whole, encoding))
     else:  # a line end is one byte, so that each line is decoded by itself and its errors have a place
-        lines = _byte_lines(source, stream, encoding)
+        lines = _byte_lines(source, whole, encoding, mark)
     names = reading.columns or ("text",)
     for number, line in enumerate(lines, 1):
         if content := line.strip():
             yield (_field(content, names, f"{source.name}, line {number},"),)
 
 
-def _byte_lines(source: Source, stream: BinaryIO, encoding: str) -> Iterator[str]:
-    number, offset = 0, 0
+def _byte_lines(source: Source, stream: _Rest, encoding: str, mark: int) -> Iterator[str]:
+    number, offset = 0, mark
+    stream.read(mark)
     while line := stream.readline(LINE_BYTES + 1):
         number += 1
-        if number == 1 and (found := marked(line)):
-            if found[0].startswith(("utf-16", "utf-32")):
-                raise TidegateError(f"{source.name} is {found[0]}: give --encoding {found[0]}.")
-            encoding, skip = found
-            line, offset = line[skip:], skip
         if len(line) > LINE_BYTES:
             raise TidegateError(
                 f"{source.name}, line {number}, is longer than {LINE_BYTES} bytes: cut this document into several."
@@ -151,10 +151,11 @@ def _rows(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Docume
         for row in rows:
             if not row:
                 continue
-            if len(row) <= max(places):
+            if len(row) <= max(places) or any(row[len(header) :]):
                 raise TidegateError(
                     f"{source.name}, line {rows.line_num}: {len(row)} columns, but the first line names "
-                    f"{len(header)} ({', '.join(header)[:200]}): mend this line."
+                    f"{len(header)} ({', '.join(header)[:200]}): mend this line. Text with {delimiter!r} in it stands "
+                    "in quotation marks."
                 )
             yield ("\n".join(row[place] for place in places),)
     except csv.Error as error:
@@ -182,6 +183,8 @@ def _place(source: Source, header: Sequence[str], name: str) -> int:
             f"{source.name} has no column {name!r}{nearest(name, header)}; its columns: "
             f"{', '.join(map(repr, header))[:500]}."
         )
+    if header.count(name) > 1:
+        raise TidegateError(f"{source.name} has the column {name!r} {header.count(name)} times: rename all but one.")
     return header.index(name)
 
 
@@ -204,9 +207,15 @@ def _parquet(source: Source, reading: Reading) -> Iterator[Document]:
                 kind = file.schema_arrow.types[_place(source, header, name)]
                 if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
                     raise TidegateError(f"{source.name}: the column {name!r} holds {kind}, not text: name another.")
-            for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
-                for row in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=list(columns)):
+                for cells in zip(*(batch.column(name) for name in columns), strict=True):
                     number += 1
+                    try:
+                        row = [cell.as_py() for cell in cells]
+                    except UnicodeDecodeError:
+                        raise TidegateError(
+                            f"{source.name}, row {number}, is not UTF-8, as strings in a .parquet are: write it anew."
+                        ) from None
                     if None in row:
                         raise TidegateError(f"{source.name}, row {number}, has no text: leave such rows out.")
                     yield ("\n".join(row),)
@@ -227,7 +236,7 @@ def _page(source: Source, stream: BinaryIO, reading: Reading) -> str:
             # who can read the declaration as ASCII knows that it is neither of these (HTML standard, 13.2.3.2)
             encoding = encoding if found.startswith(("utf-16", "utf-32")) else found
     page, size = [], 0
-    for part in decode_stream(source.name, _Rest(head, stream), encoding):  # type: ignore[arg-type]
+    for part in decode_stream(source.name, _Rest(head, stream), encoding):
         page.append(part)
         size += len(part)
         if size > PAGE_CHARACTERS:
@@ -241,14 +250,16 @@ class _Rest:
     """A stream whose first bytes were read already."""
 
     def __init__(self, head: bytes, stream: BinaryIO) -> None:
-        self._head, self._stream = head, stream
+        self._head, self._stream = io.BytesIO(head), stream
 
     def read(self, size: int) -> bytes:
         """Read at most so many bytes."""
-        if not self._head:
-            return self._stream.read(size)
-        part, self._head = self._head[:size], self._head[size:]
-        return part
+        return self._head.read(size) or self._stream.read(size)
+
+    def readline(self, size: int) -> bytes:
+        """Read a line, with its end, or its first so many bytes."""
+        line = self._head.readline(size)
+        return line if line.endswith(b"\n") or len(line) == size else line + self._stream.readline(size - len(line))
 
 
 def _text_lines(name: str, parts: Iterable[str]) -> Iterator[str]:

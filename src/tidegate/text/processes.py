@@ -183,7 +183,12 @@ def serve() -> None:
             answer = perform(block, header, arrays)
         except TidegateError as error:
             answer = {"error": str(error)}, []
-        _send(target, *answer)
+        except MemoryError:
+            answer = {"error": "The memory did not suffice: --processes 1 takes the least."}, []
+        try:
+            _send(target, *answer)
+        except BrokenPipeError:  # nobody waits for it any more
+            os._exit(0)
 
 
 def _send(pipe: IO[bytes] | None, header: Header, arrays: Arrays) -> None:
@@ -203,7 +208,10 @@ def _receive(pipe: IO[bytes] | None) -> tuple[Header, Arrays] | None:
     size = pipe.read(8)
     if len(size) < 8:
         return None
-    header, shapes = json.loads(pipe.read(int.from_bytes(size, "little")))
+    head = pipe.read(length := int.from_bytes(size, "little"))
+    if len(head) < length:
+        return None
+    header, shapes = json.loads(head)
     arrays = []
     for dtype, shape in shapes:
         count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import os
 import shlex
@@ -46,10 +47,9 @@ def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig, o
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
             if field.name != "data" and value != getattr(default, field.name):
-                words += [
-                    f"--{field.name.replace('_', '-')}",
-                    str(value).lower() if isinstance(value, bool) else str(value),
-                ]
+                flag = f"--{field.name.replace('_', '-')}"
+                for one in value if isinstance(value, tuple) else (value,):
+                    words += [flag, str(one).lower() if isinstance(one, bool) else str(one)]
     return shlex.join(words + (["--out", out] if out is not None else []))
 
 
@@ -131,6 +131,13 @@ def absolute(data: DataConfig) -> DataConfig:
     """Make the paths absolute, so that a run can be resumed from any folder."""
     return dataclasses.replace(
         data,
-        data=tuple(os.path.abspath(path) for path in data.data),
-        validation_data=None if data.validation_data is None else os.path.abspath(data.validation_data),
+        data=tuple(map(_absolute, data.data)),
+        validation_data=None if data.validation_data is None else _absolute(data.validation_data),
     )
+
+
+def _absolute(path: str) -> str:
+    path = os.path.expanduser(path)
+    if glob.has_magic(path) and not os.path.exists(path):  # a pattern, which the name of this folder is not
+        return os.path.normpath(os.path.join(glob.escape(os.getcwd()), path))
+    return os.path.abspath(path)

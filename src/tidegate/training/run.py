@@ -64,8 +64,9 @@ class RunOutside:
         checkpoint.save(self.folder.checkpoint, captured)
 
     def keep(self, state: TrainState) -> None:
-        """Write the model folder anew: the best weights (the latest before the first evaluation), curves, card."""
-        tensors = {name: t.numpy() for name, t in state.best.items()} or state.model.tensors()
+        """Write the model folder anew: the best weights (before the first evaluation the latest, or their average),
+        curves, card."""
+        tensors = {name: t.numpy() for name, t in (state.best or state.average).items()} or state.model.tensors()
         write_weights(self.folder.path, tensors, self.prepared.tokenizer)
         draw_curves(self.folder.curves, read_log(self.folder.log), self.title)
         self.write_card(state, self)

@@ -20,6 +20,7 @@ from tidegate.errors import TidegateError
 from tidegate.text.tokenizers.base import LARGEST_VOCABULARY, UNKNOWN_BYTES, Tokenizer, check_fields, token_of
 
 _SPECIAL = 2
+_COUNTED = 2_000_000  # where more words were met, those met once are forgotten: some 200 MB
 _LONGEST_RUN = 64  # a longer run of letters goes on in the next token, so no token is unbounded
 # 々〆〇, extension A, the unified block, compatibility, the supplementary planes
 _HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -86,6 +87,8 @@ class _FrequentWords(Tokenizer):
         counts: Counter[str] = Counter()
         for piece in pieces:
             counts.update(cls.cut(piece))
+            if len(counts) > _COUNTED:
+                counts = Counter({word: count for word, count in counts.items() if count > 1})
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         return cls(ranked[: largest - _SPECIAL])
 
