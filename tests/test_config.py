@@ -56,6 +56,7 @@ OUT_OF_RANGE = [
     (TrainingConfig, "minutes", 0.0),
     (TrainingConfig, "evaluations", 0),
     (TrainingConfig, "evaluation_tokens", 0),
+    (TrainingConfig, "final_tokens", 0),
     (TrainingConfig, "patience", -1),
     (TrainingConfig, "seed", -1),
     (TrainingConfig, "threads", 0),
@@ -144,7 +145,8 @@ def test_each_field_of_the_training_changes_the_run(prepared, field, value):  # 
 
 
 def test_each_field_of_the_training_is_tried():
-    elsewhere = {"threads", "evaluation_tokens", "shuffle"}  # tests of the command line, of measuring, of the feed
+    # tests of the command line, of measuring, of the feed
+    elsewhere = {"threads", "evaluation_tokens", "final_tokens", "shuffle"}
     assert {name for name, _ in TRAINING_CHANGES} | elsewhere == {f.name for f in dataclasses.fields(TrainingConfig)}
 
 

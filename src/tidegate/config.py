@@ -218,7 +218,10 @@ class TrainingConfig:
     evaluations: int = 10
     """Evaluations on the validation text, evenly over the horizon, the last at its end; each shows a sample."""
     evaluation_tokens: int = 100_000
-    """Tokens of the validation text, from its beginning, that an evaluation reads; at the end all are read."""
+    """Tokens of the validation text, from its beginning, that an evaluation reads."""
+    final_tokens: int = 5_000_000
+    """Tokens of the validation text, from its beginning, that are measured at the end, under two protocols; where the
+    text has more, the metrics' names say so."""
     patience: int = 4
     """Stop after so many evaluations without a new best; 0: never."""
     seed: int = 0
@@ -254,6 +257,7 @@ class TrainingConfig:
         within(self, "minutes", 1e-3, 1e6)
         within(self, "evaluations", 1, 100_000)
         within(self, "evaluation_tokens", 1, 10**15)
+        within(self, "final_tokens", 1, 10**15)
         within(self, "patience", 0, 100_000)
         within(self, "seed", 0, 2**62)
         within(self, "threads", 1, 4096)

@@ -188,7 +188,7 @@ def _notes(ordered: Sequence[RunSummary], names: Mapping[Path, str], groups: Seq
     notes = []
     if protocols := ", ".join(sorted({run.protocol for run in ordered if run.protocol})):
         notes.append(
-            f"Losses: {protocols}, of the whole validation text at the end; ~ the lowest on the way, of its beginning."
+            f"Losses: {protocols}, of the validation text at the end; ~ the lowest on the way, of its beginning."
         )
     if len(groups) > 1:
         texts = "; ".join(f"{group.letter} {printable(group.text)}" for group in groups)

@@ -27,7 +27,7 @@ from tidegate.training.batches import Feed
 from tidegate.training.begin import begin
 from tidegate.training.events import Events, JsonlLog, TensorBoardLog, read_log
 from tidegate.training.loop import Loop
-from tidegate.training.measure import CARRIED, WINDOW256, LossSum, measure
+from tidegate.training.measure import CARRIED, WINDOW256, LossSum, measure, metric_name
 from tidegate.training.record import (
     RunRecord,
     absolute,
@@ -247,15 +247,16 @@ class Training:
 
     def _finish(self, state: TrainState, outside: RunOutside, events: Events) -> None:
         """Measure the best weights under both protocols; write folder, card and curves for the last time."""
+        state.release()
         if best := state.best or state.average:  # no best if no validation loss was ever finite
             state.model.load_tensors({name: t.numpy() for name, t in best.items()})
         results: dict[str, LossSum] = {}
-        if self.prepared.validation is not None:
+        if (text := self.prepared.validation) is not None:
+            limit = self.record.training.final_tokens
             for protocol in (CARRIED, WINDOW256):
                 with waiting(self.console, f"measuring, {protocol.name}") as progress:
-                    results[protocol.name] = measure(
-                        state.model, self.prepared.validation, self.prepared.tokenizer, protocol, progress
-                    )
+                    loss = measure(state.model, text, self.prepared.tokenizer, protocol, progress, limit)
+                results[metric_name(protocol, loss, text)] = loss
         outside.results = results
         if outside.sample:  # at the end alone: the whole training text is read for it
             with waiting(self.console, "comparing the sample with the training text") as progress:

@@ -24,11 +24,13 @@ def write_run(
     text: str = "text-digest",
     tokenizer: str = "tokenizer-digest",
     final: float | None = None,
+    final_part: str = "",
     bytes_a_token: float = 1.0,
     started: str = "2026-11-01T10:20:30+00:00",
     more: tuple[dict[str, Any], ...] = (),
 ) -> Path:
-    """A run that has evaluated to these losses, and, where `final` is given, has ended with that one."""
+    """A run that has evaluated to these losses, and, where `final` is given, has ended with that one,
+    of the whole validation text or of a part that the metric names."""
     data, model = data or DataConfig(data=(f"/texts/{path.name}.txt",)), model or ModelConfig(hidden_size=8)
     (path / "training").mkdir(parents=True)
     digest = f"{text or 'older'}+{tokenizer}"
@@ -43,7 +45,8 @@ def write_run(
     events += more
     if final is not None:
         figures = {"nats_a_token": final, "bits_a_byte": final / math.log(2) / bytes_a_token}
-        events.append({"event": "end", "step": 99, **{f"{PROTOCOL}/{name}": value for name, value in figures.items()}})
+        measured = {f"{PROTOCOL}{final_part}/{name}": value for name, value in figures.items()}
+        events.append({"event": "end", "step": 99, **measured})
     lines = [json.dumps(event, ensure_ascii=False) + "\n" for event in events]
     (path / "training/log.jsonl").write_text("".join(lines), encoding="utf-8")
     return path

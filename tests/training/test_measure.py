@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tidegate.config import ModelConfig
 from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import prepare
-from tidegate.training.measure import CARRIED, LossSum, Protocol, measure
+from tidegate.training.measure import CARRIED, LossSum, Protocol, measure, metric_name
 
 
 @pytest.fixture
@@ -86,13 +86,39 @@ def test_a_limit_measures_the_beginning(prepared, model):
     store, tokenizer = prepared.validation, prepared.tokenizer
     part = measure(model, store, tokenizer, Protocol(), limit=50)
     assert part.tokens == 50
-    assert set(part.figures()) == {"nats_a_token", "perplexity"}
+    assert metric_name(Protocol(), part, store) == "carried_first_50"
     ids = torch.from_numpy(store.read(0, 51))
     with torch.no_grad():
         logits, _ = model(ids[:-1, None])
     assert part.nats == pytest.approx(
         torch.nn.functional.cross_entropy(logits[:, 0], ids[1:], reduction="sum").item(), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", ["bytes", "characters", "bpe", "words"])
+def test_a_part_is_counted_in_bytes_and_characters(tmp_path, kind, monkeypatch):
+    """Token by token, since the store counts the whole text alone; a token of BPE may end amid a character."""
+    monkeypatch.setattr("tidegate.training.measure.TOKENS_AT_ONCE", 7)
+    file = tmp_path / "t.txt"
+    file.write_text("春眠不觉晓，spring é 处处闻啼鸟 🌊 " * 20, encoding="utf-8")
+    prepared = prepare([str(file)], kind=kind, cache=tmp_path / "cache", validation=0)
+    store, tokenizer = prepared.train, prepared.tokenizer
+    model = LanguageModel(ModelConfig(hidden_size=4), tokenizer.vocabulary_size)
+    found = measure(model, store, tokenizer, Protocol(lanes=2), limit=40)
+    text = b"".join(tokenizer.token_bytes(int(token)) for token in store.read(1, 41))
+    assert found.bytes == len(text)
+    assert abs(found.characters - len(text.decode(errors="ignore"))) <= 1  # one may be cut at the end
+    nearly = measure(model, store, tokenizer, Protocol(lanes=2), limit=len(store) - 2)
+    whole = measure(model, store, tokenizer, Protocol(lanes=2))
+    last = tokenizer.token_bytes(int(store.read(len(store) - 1, len(store))[0]))
+    assert (nearly.bytes, nearly.characters) == (whole.bytes - len(last), whole.characters - len(last.decode()))
+    assert metric_name(CARRIED, whole, store) == "carried_20lanes"
+
+
+def test_a_part_with_unknown_tokens_has_no_size(prepared, model, monkeypatch):
+    monkeypatch.setattr(prepared.validation, "unknown_count", 1)
+    part = measure(model, prepared.validation, prepared.tokenizer, Protocol(), limit=50)
+    assert set(part.figures()) == {"nats_a_token", "perplexity"}
 
 
 def test_the_logits_at_once_change_nothing(prepared, model, monkeypatch):

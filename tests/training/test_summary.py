@@ -29,6 +29,12 @@ def test_a_finished_run(tmp_path):
     assert run.started == "2026-11-01T10:20:30+00:00"
 
 
+def test_a_loss_of_a_part_of_the_validation_text(tmp_path):
+    run = summarize(write_run(tmp_path / "run", final=2.6, bytes_a_token=3.0, final_part="_first_5000000"))
+    assert run.final_nats == 2.6
+    assert run.final_bits == pytest.approx(2.6 / 0.693147 / 3, rel=1e-5)
+
+
 @pytest.mark.parametrize("config", [ModelConfig(hidden_size=8), ModelConfig("gru", 1, 6, 4, "plain", tied=True)])
 def test_parameters_are_those_of_the_model(tmp_path, config):
     run = summarize(write_run(tmp_path / "run", model=config))

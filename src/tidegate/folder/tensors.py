@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.atomic import write_atomically
+from tidegate.folder.tensor_file import write_tensor_file
 from tidegate.theory.layout import GATES
 
 FORMAT = "tidegate-model"
@@ -113,8 +112,7 @@ def write_tensors(
         "tokenizer_digest": tokenizer_digest,
     }
     metadata["weights_digest"] = weights_digest(tensors, metadata)
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    write_atomically(path, safetensors.numpy.save(contiguous, metadata))
+    write_tensor_file(path, tensors, metadata)
 
 
 def read_tensors(

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from tidegate.config import wrong_field
 from tidegate.errors import TidegateError
-from tidegate.folder.atomic import write_atomically
+from tidegate.folder.tensor_file import write_tensor_file
 from tidegate.training.state import Capture, Progress, TrainState
 
 FORMAT = "tidegate-checkpoint"
@@ -30,8 +29,7 @@ FORMAT_VERSION = 1
 def save(path: Path, captured: Capture) -> None:
     """Write a checkpoint; at every moment the file at `path` is a whole one, the old or the new."""
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "progress": json.dumps(captured.numbers)}
-    tensors = {name: tensor.contiguous() for name, tensor in captured.tensors.items()}
-    write_atomically(path, safetensors.torch.save(tensors, header))
+    write_tensor_file(path, {name: tensor.numpy() for name, tensor in captured.tensors.items()}, header)
 
 
 def load(path: Path, expected: TrainState) -> Capture:

@@ -23,7 +23,7 @@ class Forecast:
     passes: float
     """over the training text"""
     last_seconds: float
-    """of the last figures, on the whole validation text"""
+    """of the last figures, on the validation text"""
 
     @classmethod
     def of(cls, training: TrainingConfig, prepared: Prepared, tokens_a_second: float) -> Forecast:
@@ -40,7 +40,7 @@ class Forecast:
         else:
             tokens = float(horizon.steps * feed.lanes * feed.window)
             seconds = tokens / tokens_a_second + evaluations
-        last = 2 * validation / measured_a_second
+        last = 2 * min(training.final_tokens, validation) / measured_a_second
         return cls(tokens_a_second, seconds, tokens, tokens / len(prepared.train), last)
 
     def sentence(self, evaluations: int) -> str:

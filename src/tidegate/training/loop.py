@@ -56,7 +56,7 @@ class Loop:
     def run(self) -> bool:
         """Train to the horizon, or until early stopping or an interruption. Returns whether the run is finished."""
         state, progress = self.state, self.state.progress
-        good = capture(state)
+        good: Capture | None = capture(state)
         saved_at = self.clock()
         trained = TrainingClock(progress.elapsed, self.clock, self.computed)
         while not state.progress.finished:
@@ -68,6 +68,7 @@ class Loop:
             self._tell_pause(trained.pause())
 
             if not step.finite:
+                assert good is not None
                 self._go_back(good, step)
                 continue
             done = self.horizon.progress(progress.step, progress.elapsed)
@@ -81,10 +82,12 @@ class Loop:
                 self._evaluate(done)
                 progress.elapsed = trained.elapsed()
                 self._tell_pause(trained.pause())
+                good = None  # its memory, before the next takes as much
                 good, saved_at = self._save(), self.clock()
 
             # every hundred steps: a good state to go back to; now and then it goes to disk
             elif (due := self.clock() - saved_at >= self.config.save_seconds) or progress.step % GOOD_STATE_STEPS == 0:
+                good = None
                 good = capture(state)
                 if due:
                     self.outside.save(good)

@@ -15,10 +15,12 @@ from tidegate.models.language_model import LanguageModel, State
 from tidegate.text.store import TokenStore
 from tidegate.text.tokenizer import Tokenizer
 
-WINDOW_BATCH = 64
-"""windows computed side by side"""
+WINDOW_BATCH = 32
+"""windows computed side by side: more are no faster, and take memory"""
 STEPS_AT_ONCE = 256
 """steps computed in one call; it too changes the speed alone"""
+TOKENS_AT_ONCE = 1 << 20
+"""tokens whose bytes are counted at a time"""
 
 
 class LossSum(NamedTuple):
@@ -27,7 +29,7 @@ class LossSum(NamedTuple):
     nats: float
     tokens: int
     bytes: int
-    """of the text that the tokens stand for; 0 where it was not counted, as for a part of a text"""
+    """of the text that the tokens stand for; 0 where it is not known, as for a part of a text with unknown tokens"""
     characters: int
 
     @property
@@ -75,6 +77,11 @@ class Protocol:
         return "carried" if self.lanes == 1 else f"carried_{self.lanes}lanes"
 
 
+def metric_name(protocol: Protocol, loss: LossSum, store: TokenStore) -> str:
+    """Return the protocol's name, which also tells where a loss is of the text's first tokens alone."""
+    return protocol.name + ("" if loss.tokens == len(store) - 1 else f"_first_{loss.tokens}")
+
+
 CARRIED = Protocol(lanes=20)
 WINDOW256 = Protocol(window=256)
 
@@ -114,11 +121,19 @@ def measure(
 
 
 def _text_size(store: TokenStore, tokenizer: Tokenizer, predicted: int) -> tuple[int, int]:
-    """Return bytes and characters of all tokens but the first; zeros if fewer than these were predicted."""
-    if predicted < len(store) - 1:  # the store counts the whole text, and what an unknown token stood for is not known
-        return 0, 0
+    """Return bytes and characters of the tokens predicted, all but the first; zeros where these are a part of the text
+    in which a token may be unknown: what such a token stood for is not known, and the store counts the whole text."""
     first = tokenizer.token_bytes(int(store.read(0, 1)[0]))
-    return store.byte_count - len(first), store.character_count - len(first.decode(errors="replace"))
+    if predicted == len(store) - 1:
+        return store.byte_count - len(first), store.character_count - len(first.decode(errors="replace"))
+    if store.unknown_count:
+        return 0, 0
+    tokens = [tokenizer.token_bytes(token) for token in range(tokenizer.vocabulary_size)]
+    # a character is counted at its first byte, since a token may end amid one
+    lengths = np.array([(len(token), sum(byte & 0xC0 != 0x80 for byte in token)) for token in tokens])
+    blocks = (store.read(i, min(i + TOKENS_AT_ONCE, predicted + 1)) for i in range(1, predicted + 1, TOKENS_AT_ONCE))
+    size = sum(lengths[block].sum(axis=0) for block in blocks)
+    return int(size[0]), int(size[1])
 
 
 def _window(

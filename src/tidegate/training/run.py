@@ -19,7 +19,7 @@ from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
 from tidegate.training.curves import draw_curves
 from tidegate.training.events import read_log
-from tidegate.training.measure import CARRIED, LossSum, measure
+from tidegate.training.measure import CARRIED, LossSum, measure, metric_name
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.state import Capture, TrainState
 
@@ -51,8 +51,7 @@ class RunOutside:
         if self.prepared.validation is None:
             return {"sample": self.sample}
         loss = measure(state.model, self.prepared.validation, self.prepared.tokenizer, CARRIED, limit=self.limit)
-        part = "" if loss.tokens == len(self.prepared.validation) - 1 else f" of the first {loss.tokens:,} tokens"
-        self.results = {CARRIED.name + part: loss}
+        self.results = {metric_name(CARRIED, loss, self.prepared.validation): loss}
         return {
             "protocol": CARRIED.name,
             "validation": loss.nats_a_token,

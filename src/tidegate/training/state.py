@@ -67,6 +67,11 @@ class TrainState:
     average: dict[str, Tensor] = field(default_factory=dict)
     """moving average of the weights; empty where none is kept"""
 
+    def release(self) -> None:
+        """Free the memory of gradients and moments, for which there is no use after the last step."""
+        self.optimizer.zero_grad()
+        self.optimizer.state.clear()
+
 
 class Capture(NamedTuple):
     """A copy of a TrainState: tensors by name, numbers by name."""

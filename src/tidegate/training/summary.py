@@ -66,7 +66,7 @@ class RunSummary:
     evaluations: Sequence[Evaluation] = ()
     """those with a finite loss, in order"""
     figures: dict[str, float] = field(default_factory=dict)
-    """measured at the end on the whole validation text, as the log names them: carried_20lanes/nats_a_token"""
+    """measured at the end on the validation text, as the log names them: carried_20lanes/nats_a_token"""
 
     @property
     def best_evaluation(self) -> float | None:
@@ -75,13 +75,21 @@ class RunSummary:
 
     @property
     def final_nats(self) -> float | None:
-        """The loss at the end on the whole validation text, nats a token, under `protocol`."""
-        return self.figures.get(f"{self.protocol}/nats_a_token")
+        """The loss at the end on the validation text, nats a token, under `protocol`."""
+        return self._final("nats_a_token")
 
     @property
     def final_bits(self) -> float | None:
         """The same in bits a byte of the text, which compares models of different tokenizers."""
-        return self.figures.get(f"{self.protocol}/bits_a_byte")
+        return self._final("bits_a_byte")
+
+    def _final(self, figure: str) -> float | None:
+        """Return a figure under `protocol`, whether of the whole text or of its first tokens, as the name then says."""
+        for name, value in self.figures.items():
+            measured, _, which = name.partition("/")
+            if which == figure and (measured == self.protocol or measured.startswith(f"{self.protocol}_first_")):
+                return value
+        return None
 
 
 def find_runs(folder: Path) -> list[Path]:
