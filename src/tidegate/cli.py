@@ -37,9 +37,11 @@ class Verb:
     examples: tuple[tuple[str, str], ...]
     """command, what it does"""
     positional: str | None = None
-    """the field that is given without a flag"""
-    many: bool = False
-    """whether it may be given several times"""
+    """the field that is given without a flag, once"""
+    texts: str | None = None
+    """the field that is given without a flag, after that, any number of times"""
+    hidden: tuple[str, ...] = ()
+    """fields of the settings that are no flags of this verb"""
     exclusive: tuple[str, ...] = ()
     """fields of which one excludes the others"""
     chooser: str | None = None
@@ -69,10 +71,46 @@ VERBS = {
             ("tidegate train --config recipes/tiny-shakespeare.yaml input.txt", "repeat a known result"),
             ("tidegate train --resume runs/my-novel", "go on with a run that was stopped"),
         ),
-        "data",
-        True,
-        HORIZONS,
-        "preset",
+        texts="data",
+        exclusive=HORIZONS,
+        chooser="preset",
+    ),
+    "finetune": Verb(
+        "tidegate.finetune:finetune",
+        (
+            "tidegate.tuning:TuningConfig",
+            "tidegate.config:DataConfig",
+            "tidegate.config:TrainingConfig",
+            "tidegate.config:RunConfig",
+        ),
+        "Have a model go on learning, from a text of your own.",
+        (
+            ("tidegate finetune base-zh my-novel.txt --minutes 20", "a model that knows Chinese learns a novel"),
+            ("tidegate finetune runs/shakespeare sonnets.txt --old training", "and say what it forgot"),
+            (
+                "tidegate finetune runs/shakespeare sonnets.txt --old training --replay 0.1",
+                "and forget less: a tenth of the lanes go on with the old text",
+            ),
+            (
+                "tidegate finetune base-en letters.txt --lora-rank 8",
+                "learn a small adapter, and leave the model as it is",
+            ),
+            ("tidegate finetune --resume runs/base-zh-my-novel", "go on with a run that was stopped"),
+        ),
+        positional="model",
+        texts="data",
+        hidden=("tokenizer", "vocabulary", "preset"),
+        exclusive=HORIZONS,
+    ),
+    "merge": Verb(
+        "tidegate.merge:merge",
+        ("tidegate.merge:MergeSettings",),
+        "Take an adapter's changes into a model; needs no PyTorch.",
+        (
+            ("tidegate merge base-en --adapter runs/letters --out letters", "a model folder of its own"),
+            ("tidegate merge base-en --adapter one --adapter two --out both", "of two adapters, which add up"),
+        ),
+        positional="model",
     ),
     "prepare": Verb(
         "tidegate.prepare:prepare",
@@ -84,8 +122,7 @@ VERBS = {
             ("tidegate prepare reviews.csv --columns review", "the text in a column of a table"),
             ("zcat dump.gz | tidegate prepare - --tokenizer bpe", "from standard input, in pairs of bytes"),
         ),
-        "data",
-        many=True,
+        texts="data",
     ),
     "generate": Verb(
         "tidegate.generate:generate",
@@ -105,7 +142,7 @@ VERBS = {
             ),
             ("tidegate generate runs/my-novel --novelty books/", "or in other texts"),
         ),
-        "model",
+        positional="model",
     ),
     "evaluate": Verb(
         "tidegate.evaluate:evaluate",
@@ -116,7 +153,7 @@ VERBS = {
             ("tidegate evaluate runs/shakespeare --data sonnets.txt", "on another text"),
             ("tidegate evaluate runs/shakespeare --json", "for a program to read"),
         ),
-        "model",
+        positional="model",
     ),
     "runs": Verb(
         "tidegate.runs:runs",
@@ -128,8 +165,7 @@ VERBS = {
             ("tidegate runs sweep/ runs/shakespeare --sort speed", "others, the fastest first"),
             ("tidegate runs --json", "for a program to read"),
         ),
-        "folder",
-        True,
+        texts="folder",
     ),
     "doctor": Verb(
         "tidegate.doctor:doctor",
@@ -257,7 +293,8 @@ def parse(name: str, words: Sequence[str]) -> list[Any]:
         verb.examples,
         kinds,
         verb.positional,
-        verb.many,
+        verb.texts,
+        verb.hidden,
         verb.exclusive,
         verb.chooser,
     ).parse(words)

@@ -13,7 +13,7 @@ from tidegate.errors import TidegateError, nearest
 Cell = Literal["rnn", "lstm", "gru", "gru_reset_before"]
 Block = Literal["residual", "plain"]
 TokenizerKind = Literal["bytes", "characters", "words", "whitespace", "bpe"]
-Schedule = Literal["linear", "cosine"]
+Schedule = Literal["linear", "cosine", "triangular"]
 CorpusName = Literal["shakespeare", "tang-poems"]
 PresetName = Literal["tiny", "small", "medium", "large"]
 
@@ -45,7 +45,8 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _one_of(settings: object, name: str, choices: Any) -> None:
+def one_of(settings: object, name: str, choices: Any) -> None:
+    """Check that a field is one of a Literal's words."""
     value = getattr(settings, name)
     known = get_args(choices)
     if value not in known:
@@ -84,7 +85,10 @@ def wrong_field(settings: Any, values: dict[str, Any] | None = None) -> str | No
             right = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
         elif any(part in plain for part in written.split(" | ")):
             # True is an int to Python, but no number to a reader of JSON
-            right = any(type(value) in plain.get(part, (str,)) for part in written.split(" | "))
+            right = any(
+                type(value) in plain.get(part, (str,)) or (is_dataclass(value) and type(value).__name__ == part)
+                for part in written.split(" | ")
+            )
         else:
             right = is_dataclass(value) or isinstance(value, str)  # a Literal, whose own words __post_init__ checks
         if not right:
@@ -110,8 +114,8 @@ class ModelConfig:
     """Share one matrix between the embedding and the output layer."""
 
     def __post_init__(self) -> None:
-        _one_of(self, "cell", Cell)
-        _one_of(self, "block", Block)
+        one_of(self, "cell", Cell)
+        one_of(self, "block", Block)
         within(self, "layers", 1, 64)
         within(self, "hidden_size", 1, 16384)
         within(self, "embedding_size", 1, 16384)
@@ -151,8 +155,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_paths(self, "data", "validation_data")
-        _one_of(self, "corpus", CorpusName)
-        _one_of(self, "tokenizer", TokenizerKind)
+        one_of(self, "corpus", CorpusName)
+        one_of(self, "tokenizer", TokenizerKind)
         within(self, "vocabulary", 2, 1_000_000)
         within(self, "validation", 0, 0.9)
 
@@ -170,7 +174,8 @@ class TrainingConfig:
     warmup: int = 50
     """Steps over which the rate rises from nothing."""
     schedule: Schedule = "linear"
-    """How the rate falls after the warm-up: along a straight line, or along half a cosine."""
+    """How the rate falls after the warm-up: along a straight line, or along half a cosine; triangular: it rises over
+    the first tenth of the run, whatever the warm-up, and falls along a straight line (ULMFiT)."""
     final_rate: float = 0.0
     """Share of the learning rate at which the schedule ends."""
     weight_decay: float = 0.4
@@ -234,7 +239,7 @@ class TrainingConfig:
     """Seconds between two checkpoints."""
 
     def __post_init__(self) -> None:
-        _one_of(self, "schedule", Schedule)
+        one_of(self, "schedule", Schedule)
         within(self, "lanes", 1, 65536)
         within(self, "window", 1, 65536)
         within(self, "learning_rate", 1e-9, 100)
@@ -301,7 +306,7 @@ class RunConfig:
             )
         within(self, "processes", 1, 4096)
         if self.preset is not None:
-            _one_of(self, "preset", PresetName)
+            one_of(self, "preset", PresetName)
         for name in ("preset", "find_lr"):
             if self.resume is not None and getattr(self, name):
                 raise TidegateError(
@@ -315,7 +320,9 @@ class EvaluateConfig:
     """What is measured, and how."""
 
     model: str = ""
-    """The model's folder."""
+    """The model's folder, or the name of a base model."""
+    adapter: tuple[str, ...] = ()
+    """The folder of an adapter to the model; may be given several times, they add up."""
     data: str | None = None
     """A file, folder or glob to measure on, or - for standard input; by default the validation text of the training."""
     encoding: str = "utf-8"

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tidegate.config import DataConfig, EvaluateConfig
 from tidegate.errors import TidegateError
+from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.models.language_model import LanguageModel
 from tidegate.nn.sequence import kernels_line
@@ -32,7 +33,9 @@ def evaluate(config: EvaluateConfig) -> int:
         torch.set_num_threads(config.threads)
     store, what = _text(config, folder, console)
     model = LanguageModel(folder.model, folder.tokenizer.vocabulary_size)
-    model.load_tensors(folder.tensors)
+    digest, V = folder.metadata["weights_digest"], folder.tokenizer.vocabulary_size
+    adapters = [read_adapter(path, folder.model, V, digest) for path in config.adapter]
+    model.load_tensors(merged(folder.tensors, adapters))
     console.print(Text(kernels_line()), soft_wrap=True)
     results: dict[str, LossSum] = {}
     for protocol in (Protocol(lanes=config.lanes), Protocol(window=config.window)):

@@ -37,9 +37,11 @@ class Flags:
     kinds: Sequence[type]
     """the settings dataclasses; a field name stands in one of them"""
     positional: str | None
-    """the field of the first dataclass that is given without a flag"""
-    many: bool
-    """whether it may be given several times"""
+    """the field of the first dataclass that is given without a flag, once"""
+    texts: str | None
+    """the field that is given without a flag, after that, any number of times"""
+    hidden: Sequence[str] = ()
+    """fields that this verb has no flag for"""
     exclusive: Sequence[str] = ()
     """fields of which one excludes the others: one given as a flag clears those that a YAML file gives"""
     chooser: str | None = None
@@ -49,11 +51,13 @@ class Flags:
         """Turn arguments into settings, one of each kind; TidegateError for whatever is wrong with them."""
         words = self._normalised(words)
         _check_configs(words)
-        under_field = self.many and _prints(words)  # what is printed names them as a file of settings does
+        # what is printed names them as a file of settings does
+        under_field = self.texts is not None and _prints(words)
         if under_field:
             texts = [word for word in words if not word.startswith("--")]
-            words = [word for word in words if word.startswith("--")]
-            words += [f"--{self.positional}={json.dumps(texts)}"] if texts else []
+            one = [texts.pop(0)] if self.positional and texts else []
+            words = one + [word for word in words if word.startswith("--")]
+            words += [f"--{self.texts}={json.dumps(texts)}"] if texts else []
         parser = self._parser(with_texts=not under_field)
         try:
             spoken = parser.parse_args([w for w in words if not w.startswith("--print_config")], defaults=False)
@@ -64,7 +68,7 @@ class Flags:
         except OverflowError:  # of hundreds of digits
             flag = next((word.partition("=")[0] for word in words if re.search(r"=-?\d{300}", word)), "--config")
             raise TidegateError(f"{flag} has a number too large to compute with: give a smaller one.") from None
-        if self.positional and not self.many and not given[self.positional]:
+        if self.positional and not given[self.positional] and not given.get("resume"):
             raise TidegateError(f"{self.positional.upper()} is empty: name the folder. See {self.program} --help.")
         flagged = [field for field in self.exclusive if any(word.startswith(f"--{field}=") for word in words)]
         for field in set(self.exclusive) - set(flagged) if flagged else ():
@@ -75,8 +79,14 @@ class Flags:
     def fields(self) -> dict[str, str]:
         """Return the type of each field that is a flag, as it is written."""
         return {
-            field.name: str(field.type) for kind in self.kinds for field in dataclasses.fields(kind) if _is_flag(field)
+            field.name: str(field.type)
+            for kind in self.kinds
+            for field in dataclasses.fields(kind)
+            if self._shows(field)
         }
+
+    def _shows(self, field: dataclasses.Field[Any]) -> bool:
+        return _is_flag(field) and field.name not in self.hidden
 
     def _normalised(self, words: Sequence[str]) -> list[str]:
         """Rewrite what a person types into what the parser takes.
@@ -128,14 +138,17 @@ class Flags:
         )
         if self.positional:
             text, shown = _field_help(self.kinds[0], self.positional), self.positional.upper()
-            if self.many and with_texts:
-                # apart from the field, which a YAML file may set as well
-                parser.add_argument(_TEXTS, nargs="*", type=str, default=[], metavar=shown, help=text)
-            elif not self.many:
-                parser.add_argument(self.positional, type=str, metavar=shown, help=text)
+            # a resumed run knows its own
+            often: dict[str, Any] = {"nargs": "?", "default": ""} if "resume" in self.fields() else {}
+            parser.add_argument(self.positional, type=str, metavar=shown, help=text, **often)
+        if self.texts and with_texts:
+            home = next(kind for kind in self.kinds if self.texts in {field.name for field in dataclasses.fields(kind)})
+            text, shown = _field_help(home, self.texts), self.texts.upper()
+            # apart from the field, which a YAML file may set as well
+            parser.add_argument(_TEXTS, nargs="*", type=str, default=[], metavar=shown, help=text)
         for kind in self.kinds:
-            skip = {field.name for field in dataclasses.fields(kind) if not _is_flag(field)}
-            if kind is self.kinds[0] and self.positional and not self.many:
+            skip = {field.name for field in dataclasses.fields(kind) if not self._shows(field)}
+            if kind is self.kinds[0] and self.positional:
                 skip.add(self.positional)
             parser.add_class_arguments(kind, skip=skip)
         return parser
@@ -146,8 +159,10 @@ class Flags:
             if not _is_flag(field):
                 values[field.name] = names
                 continue
+            if field.name in self.hidden:
+                continue
             value = given[field.name]
-            if field.name == self.positional and self.many:
+            if field.name == self.texts:
                 value = given.get(_TEXTS) or value
             values[field.name] = tuple(value) if isinstance(value, list) else value
         return kind(**values)

@@ -40,6 +40,8 @@ class GenerateSettings:
 
     model: str
     """The model folder."""
+    adapter: tuple[str, ...] = ()
+    """The folder of an adapter to the model (of finetune --lora-rank); may be given several times, they add up."""
     prompt: str = ""
     """The text to go on from; - reads it from standard input, as does a pipe or a file there without a prompt."""
     max_tokens: int | None = 500
@@ -57,7 +59,7 @@ class GenerateSettings:
     or the word training for what the model itself learnt from."""
 
     def __post_init__(self) -> None:
-        check_paths(self, "novelty")
+        check_paths(self, "adapter", "novelty")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise TidegateError(f"max_tokens is {self.max_tokens}, but it must be 1 or more, or null for no end.")
         if self.num_samples < 1:
@@ -73,7 +75,7 @@ class GenerateSettings:
 
 def generate(settings: GenerateSettings, sampling: Sampling) -> int:
     """Write the samples to stdout; returns the exit code, 130 where Ctrl-C ended it."""
-    model = load(settings.model)
+    model = load(settings.model, settings.adapter)
     corpus = _find_corpus(settings) if settings.novelty else None
     _say(f"Kernels: {native.describe(native.default_threads())}")
     if sampling.seed is None:

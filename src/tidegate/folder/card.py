@@ -34,6 +34,10 @@ class Card:
     """the command that made the model"""
     versions: Sequence[tuple[str, str]] = ()
     """machine and versions"""
+    base: str = ""
+    """the model that this one was fine-tuned from; empty where it was trained from scratch"""
+    is_adapter: bool = False
+    """whether the folder holds changes to that model alone"""
 
 
 def write_card(folder: str | Path, card: Card) -> None:
@@ -49,8 +53,8 @@ def render_card(card: Card, folder: str) -> str:
         *_table("Results", ("metric, protocol", "value"), card.results),
         *_samples(card.samples, card.copied),
         "## Use",
-        fenced(f"tidegate generate {_quoted(folder)}", "sh"),
-        fenced(_python(folder), "python"),
+        fenced(_command(card, folder), "sh"),
+        fenced(_python(card, folder), "python"),
         *_table("Data", ("what", "value"), card.data),
         *_table("Model", ("what", "value"), _model_rows(card)),
         *_table("Training", ("what", "value"), card.training),
@@ -63,10 +67,13 @@ def render_card(card: Card, folder: str) -> str:
 
 def _summary(card: Card) -> str:
     m = card.model
+    what = "An adapter, low-rank changes to a" if card.is_adapter else "A"
+    how = f"fine-tuned from {_line(card.base)}" if card.base else "trained from scratch"
     return (
-        f"A recurrent language model of {card.parameters:,} parameters ({m.layers} × {m.hidden_size} {m.cell}, "
-        f"{m.block} blocks), trained from scratch by Tidegate. It predicts each next token of a text from all tokens "
-        "before it; it knows nothing but the text below and states no facts."
+        f"{what} recurrent language model of {card.parameters:,} parameters ({m.layers} × {m.hidden_size} {m.cell}, "
+        f"{m.block} blocks), {how} by Tidegate. It predicts each next token of a text from all tokens "
+        f"before it; it knows nothing but the text below{' and that of its base' if card.base else ''}, and states no "
+        "facts."
     )
 
 
@@ -83,8 +90,15 @@ def _model_rows(card: Card) -> list[tuple[str, str]]:
     ]
 
 
-def _python(folder: str) -> str:
-    return f"import tidegate\n\nfor piece in tidegate.load({folder!r}).stream():\n    print(piece, end='', flush=True)"
+def _command(card: Card, folder: str) -> str:
+    if card.is_adapter:
+        return f"tidegate generate {_quoted(card.base)} --adapter {_quoted(folder)}"
+    return f"tidegate generate {_quoted(folder)}"
+
+
+def _python(card: Card, folder: str) -> str:
+    model = f"{card.base!r}, [{folder!r}]" if card.is_adapter else repr(folder)
+    return f"import tidegate\n\nfor piece in tidegate.load({model}).stream():\n    print(piece, end='', flush=True)"
 
 
 def _quoted(word: str) -> str:

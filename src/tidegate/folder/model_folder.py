@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tidegate.config import ModelConfig, from_dict
 from tidegate.errors import TidegateError, nearest
 from tidegate.folder.atomic import write_atomically
+from tidegate.folder.bases import find_model, or_a_base
 from tidegate.folder.tensors import FORMAT, RESTORE, Tensors, read_tensors, write_tensors
 from tidegate.text.tokenizer import Tokenizer, from_json
 
@@ -55,8 +56,9 @@ class ModelFolder:
 
     @classmethod
     def read(cls, path: str | Path) -> ModelFolder:
-        """Read a model folder; a TidegateError says what is missing, changed, or of another version or model."""
-        path = Path(path)
+        """Read a model folder, or a base model by its name; a TidegateError says what is missing, changed, or of
+        another version or model."""
+        path = find_model(path)
         _check_is_model_folder(path)
         model, config = read_config(path)
         tokenizer = read_tokenizer(path)
@@ -172,7 +174,11 @@ def read_tokenizer(path: Path) -> Tokenizer:
 def _check_is_model_folder(path: Path) -> None:
     wanted = f"{CONFIG}, {TOKENIZER} and {WEIGHTS}"
     if not path.exists():
-        raise TidegateError(f"There is no folder {path}: give a model folder, which holds {wanted}.")
+        raise TidegateError(f"There is no folder {path}: give a model folder, which holds {wanted}{or_a_base(path)}.")
+    if (path / "adapter.json").is_file():
+        raise TidegateError(
+            f"{path} is an adapter, which changes a model and is none: name that model, and this by --adapter {path}."
+        )
     if not path.is_dir():
         raise TidegateError(
             f"{path} is a file, but a model folder was wanted, which holds {wanted}; perhaps {path.parent}?"

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
+from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.tensors import Tensors, check_tensors
 from tidegate.runtime.sampling import Sampling
@@ -38,9 +39,9 @@ READ_AT_ONCE = 512
 """Tokens of a prompt whose vectors are held at a time."""
 
 
-def load(path: str | Path) -> Model:
-    """Load a model folder."""
-    return Model.load(path)
+def load(path: str | Path, adapters: Sequence[str | Path] = ()) -> Model:
+    """Load a model folder, or a base model by its name, with the changes of adapters, if any."""
+    return Model.load(path, adapters)
 
 
 @final
@@ -69,12 +70,28 @@ class Model:
         self._output_projection = tensors.get("output_projection.weight")
         self._output = self._embedding if config.tied else tensors["output.weight"]
         self._output_bias = tensors["output.bias"]
+        self._tensors, self._documents, self._digest = tensors, documents, ""
 
     @classmethod
-    def load(cls, path: str | Path) -> Model:
-        """Read a model folder; a TidegateError says what is wrong with one."""
+    def load(cls, path: str | Path, adapters: Sequence[str | Path] = ()) -> Model:
+        """Read a model folder; a TidegateError says what is wrong with one, or with an adapter to it."""
         folder = ModelFolder.read(path)
-        return cls(folder.model, folder.tokenizer, folder.tensors, folder.documents)
+        model = cls(folder.model, folder.tokenizer, folder.tensors, folder.documents)
+        model._digest = folder.metadata["weights_digest"]
+        return model.adapted(adapters) if adapters else model
+
+    def adapted(self, adapters: Sequence[str | Path]) -> Model:
+        """Return the model of this folder with the changes of adapters, which add up; this one stays as it is, so that
+        adapters can be swapped from text to text. What they do not change is shared.
+
+        Raises TidegateError where an adapter belongs to another model.
+        """
+        V = self.tokenizer.vocabulary_size
+        read = [read_adapter(path, self.config, V, self._digest) for path in adapters]
+        changed = Model(self.config, self.tokenizer, merged(self._tensors, read), self._documents)
+        # of what they are based on, so that adapters to the same model still fit
+        changed._tensors, changed._digest = self._tensors, self._digest
+        return changed
 
     def initial_state(self) -> State:
         """Return the state in which every document starts: zeros."""

@@ -64,6 +64,7 @@ def prepare(
     *,
     cache: Path,
     tokenizer: Tokenizer | None = None,
+    joins: Tokenizer | None = None,
     kind: str = "characters",
     vocabulary: int | None = None,
     validation: float = 0.1,
@@ -80,13 +81,18 @@ def prepare(
     end, that is held out, moved to a character's start; 0 holds out nothing. With `validation_data`, that is held out
     instead, and what `data` has besides it is trained on. keep_duplicates: keep documents whose text came before.
     processes: how many prepare side by side; None: as many as suit. The result does not depend on it.
-    Errors: a TidegateError for whatever the user can mend.
+    joins: a tokenizer of that kind whose tokens the one that is learnt has as well. Errors: a TidegateError for
+    whatever the user can mend.
     """
+    if joins is not None and joins.unknown_id is None:  # which lacks nothing
+        tokenizer = joins
     try:
         text = read_text(data, validation, validation_data, reading, keep_duplicates, cache, processes, progress)
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{text.digest[:32]}.lock"):  # a second process waits here, then finds all done
-            tokenizer = tokenizer or _learnt(text, kind, vocabulary, cache)
+            if tokenizer is None:
+                learnt = _learnt(text, kind, vocabulary, cache)
+                tokenizer = learnt if joins is None else joins.joined(learnt)
             digest = _digest_of_stores(text, tokenizer.digest)
             folder = cache / digest[:32]
             stores = _opened(folder, text, tokenizer)

@@ -13,13 +13,21 @@ from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
 from tidegate.training.batches import Feed
 from tidegate.training.state import TrainState, new_state
+from tidegate.training.tuned_start import ReplayFeed, TunedStart, lanes_of_old
 
 _STRETCH, _STRETCHES = 2**18, 64
 """tokens are counted in so many stretches of so many tokens at most: a second's work"""
 
 
-def begin(prepared: Prepared, model: ModelConfig, training: TrainingConfig) -> tuple[Feed, TrainState]:
+AnyFeed = Feed | ReplayFeed
+
+
+def begin(
+    prepared: Prepared, model: ModelConfig, training: TrainingConfig, start: TunedStart | None = None
+) -> tuple[AnyFeed, TrainState]:
     """Return the feed and the state from which a run with these settings starts; the same settings give the same.
+
+    start: of a fine-tuning, where its weights come from.
 
     TidegateError where the text is too short for one window.
     """
@@ -27,10 +35,28 @@ def begin(prepared: Prepared, model: ModelConfig, training: TrainingConfig) -> t
     sampler = None
     if training.output_sample is not None and training.output_sample < vocabulary:
         sampler = OutputSampler(token_counts(prepared.train, vocabulary), training.output_sample)
-    where = (training.lanes, training.window, training.seed)
-    feed = Feed(prepared.train, document_id, *where, training.shuffle, sampler)
+    feed = _feed(prepared, document_id, training, sampler, start)
     torch.manual_seed(training.seed)
-    return feed, new_state(LanguageModel(model, vocabulary), training, feed.lanes)
+    begun = LanguageModel(model, vocabulary) if start is None else start.new_model(vocabulary)
+    return feed, new_state(begun, training, feed.lanes, None if start is None else start.tuning)
+
+
+def _feed(
+    prepared: Prepared,
+    document_id: int,
+    training: TrainingConfig,
+    sampler: OutputSampler | None,
+    start: TunedStart | None,
+) -> AnyFeed:
+    lanes, how = training.lanes, (training.window, training.seed, training.shuffle)
+    if start is None or start.old is None or not start.tuning.replay:
+        return Feed(prepared.train, document_id, lanes, *how, sampler)
+    of_old = lanes_of_old(lanes, start.tuning.replay)
+    new, old = (
+        Feed(store, document_id, count, *how)
+        for store, count in ((prepared.train, lanes - of_old), (start.old.train, of_old))
+    )
+    return ReplayFeed(new, old, training.seed, sampler)
 
 
 def token_counts(store: TokenStore, vocabulary: int) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ from tidegate.training.batches import Feed
 from tidegate.training.curves import BLUE, GREY, ORANGE
 from tidegate.training.optimize import train_step
 from tidegate.training.state import TrainState
+from tidegate.training.tuned_start import ReplayFeed
 
 LOWEST, HIGHEST = 1e-5, 1.0
 STEPS = 150
@@ -72,7 +73,7 @@ class RangeTest:
 
 def range_test(
     state: TrainState,
-    feed: Feed,
+    feed: Feed | ReplayFeed,
     config: TrainingConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RangeTest:
@@ -95,7 +96,7 @@ def range_test(
 
 
 def _losses(
-    state: TrainState, feed: Feed, config: TrainingConfig, rates: Sequence[float] | np.ndarray
+    state: TrainState, feed: Feed | ReplayFeed, config: TrainingConfig, rates: Sequence[float] | np.ndarray
 ) -> Iterator[tuple[float, float]]:
     """Yield (rate, loss) of a step at each rate; the loss is NaN, the last one, where a step could not be taken."""
     for rate in rates:

@@ -16,6 +16,7 @@ from tidegate.training.events import Events
 from tidegate.training.optimize import Step, train_step
 from tidegate.training.schedule import Horizon, learning_rate
 from tidegate.training.state import Capture, TrainState, averaged, capture, restore
+from tidegate.training.tuned_start import ReplayFeed
 
 GOOD_STATE_STEPS = 100
 """Steps between two states kept in memory to go back to; every checkpoint is one as well."""
@@ -42,7 +43,7 @@ class Loop:
     """One run: what it trains on, towards which horizon, and whom it tells."""
 
     state: TrainState
-    feed: Feed
+    feed: Feed | ReplayFeed
     horizon: Horizon
     config: TrainingConfig
     events: Events
@@ -63,7 +64,7 @@ class Loop:
             progress = state.progress
             done = self.horizon.progress(progress.step, progress.elapsed)
             rate = progress.rate_scale * learning_rate(self.config, progress.step, done)
-            step = train_step(state, self.feed.read(progress.cursor), self.config, rate)
+            step = train_step(state, self.feed.read(progress.cursor), self.config, rate, done)
             progress.elapsed = trained.elapsed()
             self._tell_pause(trained.pause())
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from tidegate.errors import TidegateError
+from tidegate.models.adapted import AdaptedModel
 from tidegate.models.language_model import LanguageModel, State
 from tidegate.text.store import TokenStore
 from tidegate.text.tokenizer import Tokenizer
@@ -88,7 +89,7 @@ WINDOW256 = Protocol(window=256)
 
 @torch.no_grad()
 def measure(
-    model: LanguageModel,
+    model: LanguageModel | AdaptedModel,
     store: TokenStore,
     tokenizer: Tokenizer,
     protocol: Protocol,

@@ -30,9 +30,9 @@ class Step(NamedTuple):
         return math.isfinite(self.loss) and math.isfinite(self.norm)
 
 
-def train_step(state: TrainState, batch: Batch, config: TrainingConfig, rate: float) -> Step:
+def train_step(state: TrainState, batch: Batch, config: TrainingConfig, rate: float, done: float = 1.0) -> Step:
     """Take one step against the gradient of a window and carry the state on; a step that is not finite changes nothing
-    but the gradients."""
+    but the gradients. `done`: the share of the run before it, by which layers thaw."""
     masks = DropoutMasks(Shares.of(config, state.model.config.block), config.seed, state.progress.step)
     text = (batch.inputs, batch.targets, batch.weight)
     nats, features = state.model.loss(*text, state.carried, batch.fresh, masks, batch.sample)
@@ -43,7 +43,7 @@ def train_step(state: TrainState, batch: Batch, config: TrainingConfig, rate: fl
     step = Step(loss.item(), norm.item())
     if step.finite:
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"] if done >= group["thaws_at"] else 0.0
         state.optimizer.step()
         state.carried = detach(features.state)
         advance(state, batch)

@@ -15,8 +15,9 @@ from typing import Any
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig, from_dict, wrong_field
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
+from tidegate.tuning import TRAINING, TuningConfig
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MAX_BYTES = 1 << 26
 """a text may be named file by file, by a glob of the shell"""
 
@@ -37,16 +38,31 @@ class RunRecord:
     """tells the text and its split, whatever the tokenizer; empty in older runs"""
     started: str = ""
     """when the run began: UTC, ISO 8601; empty in older runs"""
+    tuning: TuningConfig | None = None
+    """of a fine-tuning: where it started, and how; None for a run from scratch"""
+    base_digest: str = ""
+    """of the weights that a fine-tuning started from"""
 
 
-def command_of(data: DataConfig, model: ModelConfig, training: TrainingConfig, out: str | None = None) -> str:
+def command_of(
+    data: DataConfig,
+    model: ModelConfig,
+    training: TrainingConfig,
+    out: str | None = None,
+    tuning: TuningConfig | None = None,
+) -> str:
     """Return the command that starts such a run anew: the text, and every setting that is not the default; where
     `out` is given, into that folder."""
-    words = ["tidegate", "train", *data.data]
-    for given, default in ((data, DataConfig()), (model, ModelConfig()), (training, TrainingConfig())):
+    words = ["tidegate", "train"]
+    pairs: list[tuple[Any, Any]] = [(data, DataConfig()), (model, ModelConfig()), (training, TrainingConfig())]
+    if tuning is not None:  # the model brings its shape and its tokenizer
+        words = ["tidegate", "finetune", tuning.model]
+        pairs = [(tuning, TuningConfig()), (data, DataConfig(tokenizer=data.tokenizer)), (training, TrainingConfig())]
+    words += data.data
+    for given, default in pairs:
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
-            if field.name != "data" and value != getattr(default, field.name):
+            if field.name not in ("data", "model") and value != getattr(default, field.name):
                 flag = f"--{field.name.replace('_', '-')}"
                 for one in value if isinstance(value, tuple) else (value,):
                     words += [flag, str(one).lower() if isinstance(one, bool) else str(one)]
@@ -76,14 +92,16 @@ def read_record(path: Path) -> RunRecord:
         if content.pop("format") != "tidegate-run":
             raise ValueError("its format is not tidegate-run")
         version = content.pop("format_version")
-        if version not in (1, FORMAT_VERSION):
+        if version not in (1, 2, FORMAT_VERSION):
             raise TidegateError(
                 f"{path} is of version {version!r}, but this Tidegate reads {FORMAT_VERSION}: "
                 "use the version of Tidegate that wrote it, or a newer one."
             )
         if version == 1:  # which counted dropout among the model's settings
             content["training"]["dropout"] = content["model"].pop("dropout")
+        tuning = content.pop("tuning", None)
         record = RunRecord(
+            tuning=None if tuning is None else from_dict(TuningConfig, _tuples(tuning), str(path)),
             data=from_dict(DataConfig, _tuples(content.pop("data")), str(path)),
             model=from_dict(ModelConfig, content.pop("model"), str(path)),
             training=from_dict(TrainingConfig, content.pop("training"), str(path)),
@@ -134,6 +152,15 @@ def absolute(data: DataConfig) -> DataConfig:
         data=tuple(map(_absolute, data.data)),
         validation_data=None if data.validation_data is None else _absolute(data.validation_data),
     )
+
+
+def absolute_tuning(tuning: TuningConfig | None) -> TuningConfig | None:
+    """Make the paths of a fine-tuning absolute; the name of a base model, and the word training, stay."""
+    if tuning is None:
+        return None
+    model = _absolute(tuning.model) if Path(tuning.model).exists() else tuning.model
+    old = tuning.old if tuning.old in (None, TRAINING) else _absolute(tuning.old or "")
+    return dataclasses.replace(tuning, model=model, old=old)
 
 
 def _absolute(path: str) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tidegate.config import TrainingConfig
 from tidegate.folder.card import Card
+from tidegate.models.adapted import AdaptedModel
+from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import Prepared
 from tidegate.training.measure import LossSum
 from tidegate.training.record import RunRecord
@@ -20,19 +22,22 @@ def card_of(
     results: Mapping[str, LossSum],
     sample: str,
     copied: str | None = None,
+    changes: Mapping[str, float] | None = None,
 ) -> Card:
-    """Return the card of a run as it stands; copied: what of the sample the training text has, None if unknown."""
+    """Return the card of a run as it stands; copied: what of the sample the training text has, None if unknown;
+    changes: of a fine-tuning, losses before and after."""
     training, progress = record.training, state.progress
     source = ", ".join(Path(name).name for name in record.data.data) or f"the embedded corpus {record.data.corpus}"
     return Card(
         title=f"{record.model.layers}×{record.model.hidden_size} {record.model.cell} language model",
         model=record.model,
-        parameters=sum(p.numel() for p in state.model.parameters()),
+        parameters=sum(p.numel() for p in _whole(state).parameters()),
         data=[
             ("text", source),
             ("digest of the text", record.data_digest),
             ("tokens learnt from", f"{len(prepared.train):,}"),
             ("validation", _validation(record, prepared)),
+            *_start(record),
             ("tokenizer", f"{prepared.tokenizer.kind}, {prepared.tokenizer.vocabulary_size:,} tokens"),
         ],
         training=[
@@ -50,15 +55,38 @@ def card_of(
             ("seed", str(training.seed)),
         ],
         results=[
-            (f"{name}, {figure.replace('_', ' ')}", f"{value:.4f}")
-            for name, loss in results.items()
-            for figure, value in loss.figures().items()
+            *(
+                (f"{name}, {figure.replace('_', ' ')}", f"{value:.4f}")
+                for name, loss in results.items()
+                for figure, value in loss.figures().items()
+            ),
+            *((name, f"{value:.4f}") for name, value in (changes or {}).items()),
         ],
         samples=[sample] if sample else [],
         copied=[copied] if sample and copied is not None else [],
         command=record.command,
         versions=list(record.surroundings.items()),
+        base="" if record.tuning is None else Path(record.tuning.model).name,
+        is_adapter=isinstance(state.model, AdaptedModel),
     )
+
+
+def _whole(state: TrainState) -> LanguageModel:
+    return state.model.base if isinstance(state.model, AdaptedModel) else state.model
+
+
+def _start(record: RunRecord) -> list[tuple[str, str]]:
+    """Return what a fine-tuning started from."""
+    tuning = record.tuning
+    if tuning is None:
+        return []
+    rows = [("started from", f"{Path(tuning.model).name}, digest {record.base_digest}")]
+    if tuning.lora_rank is not None:
+        how = f"rank {tuning.lora_rank}, alpha {tuning.alpha:g}, on {', '.join(tuning.lora_parts)}"
+        rows.append(("adapter", f"low-rank changes to it, {how}"))
+    if tuning.replay:
+        rows.append(("replay", f"{tuning.replay:g} of the lanes read {Path(tuning.old or '').name}"))
+    return rows
 
 
 def _loss_among(training: TrainingConfig, prepared: Prepared) -> str:

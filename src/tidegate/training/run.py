@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from tidegate.folder.adapter import write_adapter
 from tidegate.folder.model_folder import write_weights
-from tidegate.models.language_model import LanguageModel
+from tidegate.models.adapted import AdaptedModel
 from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
 from tidegate.text.prepare import Prepared
@@ -21,7 +22,7 @@ from tidegate.training.curves import draw_curves
 from tidegate.training.events import read_log
 from tidegate.training.measure import CARRIED, LossSum, measure, metric_name
 from tidegate.training.run_folder import RunFolder
-from tidegate.training.state import Capture, TrainState
+from tidegate.training.state import Capture, TrainedModel, TrainState
 
 SAMPLE_TOKENS = 200
 
@@ -37,6 +38,8 @@ class RunOutside:
     """tokens of the validation text that an evaluation reads"""
     write_card: Callable[[TrainState, RunOutside], None]
     """writes the model card from the state and from what the last evaluation found"""
+    base: str = ""
+    """a name, for people, of the model that a fine-tuning starts from"""
     results: dict[str, LossSum] = field(default_factory=dict)
     """the last losses of the validation text, by protocol"""
     sample: str = ""
@@ -65,13 +68,17 @@ class RunOutside:
     def keep(self, state: TrainState) -> None:
         """Write the model folder anew: the best weights (before the first evaluation the latest, or their average),
         curves, card."""
-        tensors = {name: t.numpy() for name, t in (state.best or state.average).items()} or state.model.tensors()
-        write_weights(self.folder.path, tensors, self.prepared.tokenizer)
+        weights = state.best or state.average
+        if isinstance(state.model, AdaptedModel):
+            write_adapter(self.folder.path, state.model.adapter(self.base, weights or None))
+        else:
+            tensors = {name: t.numpy() for name, t in weights.items()} or state.model.tensors()
+            write_weights(self.folder.path, tensors, self.prepared.tokenizer)
         draw_curves(self.folder.curves, read_log(self.folder.log), self.title)
         self.write_card(state, self)
 
 
-def write_sample(model: LanguageModel, prepared: Prepared, sample: int, tokens: int = SAMPLE_TOKENS) -> str:
+def write_sample(model: TrainedModel, prepared: Prepared, sample: int, tokens: int = SAMPLE_TOKENS) -> str:
     """Have the model as it stands write some text, through the running half."""
     writer = Model(model.config, prepared.tokenizer, model.tensors(), len(prepared.train.document_starts))
     return writer.generate(sampling=Sampling(seed=0), max_tokens=tokens, sample=sample)

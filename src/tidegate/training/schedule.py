@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from tidegate.config import TrainingConfig
 
 DEFAULT_EPOCHS = 5.0
+PEAK, FIRST = 0.1, 1 / 32
+"""of the triangular schedule: where in the run the rate is highest, and the lowest share of it"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Horizon:
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
     """Return the rate of step `step`: a linear warm-up, then the schedule down to ``final_rate`` of the full rate."""
+    final = config.final_rate
+    if config.schedule == "triangular":  # Howard & Ruder 2018, equation 3: from the final rate up, and down to it
+        part = progress / PEAK if progress < PEAK else (1 - progress) / (1 - PEAK)
+        # before the first step's share of the run is known, its rate must not be nothing
+        return config.learning_rate * (final + (1 - final) * max(part, FIRST))
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     fallen = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
-    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * fallen)
+    return config.learning_rate * warm * (final + (1 - final) * fallen)

@@ -14,6 +14,7 @@ from tidegate.text.prepare import Prepared
 from tidegate.training.begin import begin
 from tidegate.training.find_rate import HIGHEST, LOWEST, STEPS, draw_range_test, range_test, table
 from tidegate.training.presets import MEASURED_SECONDS, advice, choose
+from tidegate.training.tuned_start import TunedStart
 from tidegate.training.waiting import waiting
 
 
@@ -50,10 +51,11 @@ def find_rate(
     model: ModelConfig,
     training: TrainingConfig,
     console: Console,
+    start: TunedStart | None = None,
 ) -> int:
     """Make the range test of a run that would go into `folder`, which is not made: print the curve, draw it beside the
     folder, say how to go on, by the `command` of the settings. Returns the exit code: 1 where nothing is proposed."""
-    feed, state = begin(prepared, model, training)
+    feed, state = begin(prepared, model, training, start)
     _say(console, f"Trying {STEPS} rates from {LOWEST:g} to {HIGHEST:g}, one a step, on a throw-away model …")
     with waiting(console, "trying rates") as progress:
         found = range_test(state, feed, training, progress)

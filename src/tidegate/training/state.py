@@ -14,9 +14,15 @@ import torch
 from torch import Tensor
 
 from tidegate.config import TrainingConfig
+from tidegate.models.adapted import AdaptedModel
 from tidegate.models.language_model import LanguageModel, State
 from tidegate.nn.sequence import zero_state
 from tidegate.training.batches import Cursor
+from tidegate.training.groups import parameter_groups
+from tidegate.tuning import TuningConfig
+
+TrainedModel = LanguageModel | AdaptedModel
+"""what the loop trains: a model's weights, or changes to them"""
 
 
 @dataclass
@@ -57,7 +63,7 @@ class Progress:
 class TrainState:
     """Weights, moments, carried state, numbers, best weights."""
 
-    model: LanguageModel
+    model: TrainedModel
     optimizer: torch.optim.Optimizer
     carried: State
     """the recurrent state of every lane, detached"""
@@ -80,19 +86,19 @@ class Capture(NamedTuple):
     numbers: dict[str, Any]
 
 
-def new_state(model: LanguageModel, config: TrainingConfig, lanes: int) -> TrainState:
-    """Return the state of a run before its first step; decay falls on matrices alone."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() == 1]
+def new_state(
+    model: TrainedModel, config: TrainingConfig, lanes: int, tuning: TuningConfig | None = None
+) -> TrainState:
+    """Return the state of a run before its first step."""
     optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        parameter_groups(model, config, tuning),
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,
         fused=True,
     )
     shape = model.config
-    like = model.embedding.weight.detach()
+    like = next(model.parameters()).detach()
     carried = tuple(zero_state(shape.cell, lanes, shape.hidden_size, like) for _ in range(shape.layers))
     return TrainState(model, optimizer, carried)
 
@@ -104,15 +110,16 @@ def averaged(state: TrainState) -> Iterator[None]:
         yield
         return
     weights = {name: p.detach().clone() for name, p in state.model.named_parameters()}
-    _put(state.model, state.average)
+    put_weights(state.model, state.average)
     try:
         yield
     finally:
-        _put(state.model, weights)
+        put_weights(state.model, weights)
 
 
 @torch.no_grad()
-def _put(model: LanguageModel, weights: dict[str, Tensor]) -> None:
+def put_weights(model: TrainedModel, weights: dict[str, Tensor]) -> None:
+    """Copy parameters, given by their names, into the model."""
     for name, parameter in model.named_parameters():
         parameter.copy_(weights[name])
 
@@ -135,7 +142,7 @@ def restore(state: TrainState, captured: Capture) -> None:
     for name, tensor in captured.tensors.items():
         kind, rest = name.split("/", 1)
         groups[kind][rest] = tensor.clone()
-    _put(state.model, groups["model"])
+    put_weights(state.model, groups["model"])
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in groups["optimizer"].items():
         index, key = name.split("/")

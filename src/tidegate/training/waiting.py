@@ -60,12 +60,15 @@ def prepare_text(
     console: Console,
     tokenizer: Tokenizer | None = None,
     processes: int | None = None,
+    joins: Tokenizer | None = None,
 ) -> Prepared:
-    """Prepare the text that the settings name, with a bar; `tokenizer` where the model has one already."""
+    """Prepare the text that the settings name, with a bar; `tokenizer` where the model has one already, `joins` where
+    it gets the text's tokens besides its own."""
     with waiting(console, "preparing the text") as progress:
         return prepare(
             data.data or (embedded_corpus(data.corpus),),
             tokenizer=tokenizer,
+            joins=joins,
             kind=data.tokenizer,
             vocabulary=data.vocabulary,
             validation=data.validation,

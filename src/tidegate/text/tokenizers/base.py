@@ -77,6 +77,13 @@ class Tokenizer(ABC):
     def encode_normalized(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of a text that `normalize` has gone over already."""
 
+    def joined(self, other: Tokenizer) -> Tokenizer:
+        """Return a tokenizer of this kind that has this one's tokens and, besides, those of `other`, of the same kind.
+
+        Bytes and BPE lack nothing, and stay as they are. Ids change: match tokens by `token_match`, never by number.
+        """
+        return self
+
     @abstractmethod
     def _contents(self) -> dict[str, Any]:
         """Return the fields of tokenizer.json that this kind adds."""

@@ -44,6 +44,11 @@ class CharactersTokenizer(Tokenizer):
         """Return the characters' ids."""
         return self._id_of_code[_codes(text)]
 
+    def joined(self, other: Tokenizer) -> CharactersTokenizer:
+        """Return the tokenizer of the characters of both."""
+        assert isinstance(other, CharactersTokenizer)
+        return CharactersTokenizer("".join(sorted(self._known | other._known)))
+
     def _contents(self) -> dict[str, Any]:
         return {"characters": self._characters}
 

@@ -55,6 +55,11 @@ class _FrequentWords(Tokenizer):
         find, unknown = self._ids.get, self.unknown_id
         return np.array([find(word, unknown) for word in self.cut(text)], np.uint32)
 
+    def joined(self, other: Tokenizer) -> Self:
+        """Return the tokenizer of this one's words, and after them those that `other` alone has."""
+        assert isinstance(other, _FrequentWords)
+        return type(self)(self._words + [word for word in other._words if word not in self._ids])
+
     def _contents(self) -> dict[str, Any]:
         return {"words": list(self._words)}
 

@@ -1,0 +1,186 @@
+"""An adapter: low-rank changes to a model's weights, kept apart from them (LoRA, Hu et al. 2021, arXiv 2106.09685).
+
+    W' = W + Σ (alpha / rank) · B A        over the adapters that are stacked
+
+``adapter.safetensors`` holds A ``(rank, inputs)`` and B ``(outputs, rank)``, float32, for each weight W ``(outputs,
+inputs)`` that is changed, as ``<name of W>.A`` and ``.B``; ``adapter.json`` holds the rest, above all the digests of
+the model that it belongs to and of its own tensors. An adapter of another model is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from numpy.typing import NDArray
+
+from tidegate.config import ModelConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.atomic import write_atomically
+from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.folder.tensors import RESTORE, Tensors, expected_shapes
+
+FORMAT, FORMAT_VERSION = "tidegate-adapter", 1
+SETTINGS, WEIGHTS = "adapter.json", "adapter.safetensors"
+SETTINGS_LIMIT = 1 << 20
+FIELDS = {
+    "format": str, "format_version": int, "base": str, "base_digest": str, "rank": int, "alpha": float,
+    "tensors_digest": str,
+}  # fmt: skip
+PARTS = {
+    "weight_ih": ".cell.weight_ih_l0",
+    "weight_hh": ".cell.weight_hh_l0",
+    "embedding": "embedding.weight",
+    "output": "output.weight",
+}
+"""the ends of the names of the weights that each part stands for"""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Low-rank changes, and what they belong to."""
+
+    base: str
+    """a name of the model, for people"""
+    base_digest: str
+    """the digest of the model's weights"""
+    rank: int
+    alpha: float
+    tensors: dict[str, NDArray[np.float32]] = field(repr=False)
+    """A and B of each changed weight"""
+
+    @property
+    def scale(self) -> float:
+        """The factor of B A."""
+        return self.alpha / self.rank
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of the weights that it changes."""
+        return sorted(name.removesuffix(".A") for name in self.tensors if name.endswith(".A"))
+
+
+def adapted_names(model: ModelConfig, vocabulary_size: int, parts: Sequence[str]) -> list[str]:
+    """Return the names of a model's weights that the parts stand for; where the output layer is tied, it changes with
+    the embedding. TidegateError where that leaves none."""
+    names = [name for part in parts for name in expected_shapes(model, vocabulary_size) if name.endswith(PARTS[part])]
+    if not names:
+        raise TidegateError(
+            f"lora_parts is {', '.join(parts)}, but this model's output layer is its embedding: name embedding."
+        )
+    return names
+
+
+def check_rank(rank: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise a TidegateError where a rank is larger than a matrix."""
+    for name, shape in shapes.items():
+        if rank > min(shape):
+            raise TidegateError(
+                f"lora_rank is {rank}, but {name} is {shape[0]} × {shape[1]}: a change to it has a rank of at most "
+                f"{min(shape)}."
+            )
+
+
+def merged(tensors: Tensors, adapters: Sequence[Adapter]) -> dict[str, NDArray[np.float32]]:
+    """Return a model's weights with the changes of all adapters; weights that none changes are the same arrays."""
+    found = dict(tensors)
+    for adapter in adapters:
+        for name in adapter.changed:
+            change = adapter.tensors[f"{name}.B"] @ adapter.tensors[f"{name}.A"]
+            found[name] = np.float32(adapter.scale) * change + found[name]
+    return found
+
+
+def write_adapter(path: Path, adapter: Adapter) -> None:
+    """Write adapter.safetensors, then adapter.json, each atomically: a half-written adapter's digest does not fit."""
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "base": adapter.base,
+        "base_digest": adapter.base_digest,
+        "rank": adapter.rank,
+        "alpha": float(adapter.alpha),
+        "tensors_digest": _digest(adapter.tensors),
+    }
+    write_tensor_file(path / WEIGHTS, adapter.tensors, {"format": FORMAT, "format_version": str(FORMAT_VERSION)})
+    write_atomically(path / SETTINGS, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def read_adapter(path: str | Path, model: ModelConfig, vocabulary_size: int, base_digest: str) -> Adapter:
+    """Read the adapter of a folder for a model; a TidegateError where it is missing, damaged, or of another model."""
+    path = Path(path)
+    settings = _settings(path)
+    if settings["base_digest"] != base_digest:
+        raise TidegateError(
+            f"The adapter {path} belongs to another model ({settings['base']}, digest {settings['base_digest'][:12]}; "
+            f"this one's is {base_digest[:12]}): give it the model that it was trained on."
+        )
+    tensors = _tensors(path / WEIGHTS, expected_shapes(model, vocabulary_size), settings["rank"])
+    if _digest(tensors) != settings["tensors_digest"]:
+        raise TidegateError(
+            f"{path / WEIGHTS} is not the file that {SETTINGS} tells of (their digests differ): {RESTORE}."
+        )
+    return Adapter(settings["base"], base_digest, settings["rank"], settings["alpha"], tensors)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    file = path / SETTINGS
+    if not file.is_file():
+        raise TidegateError(
+            f"{path} is no adapter: there is no {SETTINGS} in it; one comes from tidegate finetune --lora-rank."
+        )
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read(SETTINGS_LIMIT + 1)
+        if len(content) > SETTINGS_LIMIT:
+            raise ValueError(f"larger than {SETTINGS_LIMIT:,} bytes")
+        values = json.loads(content.decode("utf-8"))
+        if not isinstance(values, dict) or values.keys() != FIELDS.keys():
+            raise ValueError(f"it has not the fields {', '.join(FIELDS)}")
+        if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
+            raise ValueError(f"it is of {values['format']!r}, version {values['format_version']!r}")
+        for name, kind in FIELDS.items():
+            if type(values[name]) is not kind:
+                raise ValueError(f"{name} is no {kind.__name__}")
+        if values["rank"] < 1 or not (0 < values["alpha"] < math.inf):
+            raise ValueError("rank or alpha is out of range")
+    except (OSError, ValueError, RecursionError) as error:
+        raise TidegateError(f"{file} cannot be read as an adapter's settings ({error}): {RESTORE}.") from error
+    return values
+
+
+def _tensors(file: Path, shapes: Mapping[str, tuple[int, ...]], rank: int) -> dict[str, NDArray[np.float32]]:
+    """Read A and B of each changed weight, whose names, shapes, dtypes and numbers are checked."""
+    try:
+        with safetensors.safe_open(file, framework="np") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
+    changed = {name.rpartition(".")[0] for name in tensors}
+    wanted: dict[str, tuple[int, ...]] = {}
+    for name in changed:
+        outputs, inputs = shapes.get(name, ()) if len(shapes.get(name, ())) == 2 else (0, 0)
+        wanted |= {f"{name}.A": (rank, inputs), f"{name}.B": (outputs, rank)}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if not changed or found != wanted:
+        wrong = next((name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)), "none")
+        raise TidegateError(f"{file}: its tensors are not those of such a model's adapter ({wrong}): {RESTORE}.")
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
+            raise TidegateError(f"{file}: {name} holds no finite float32 numbers: {RESTORE}.")
+    return tensors
+
+
+def _digest(tensors: Tensors) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensors[name], "<f4").data)
+    return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""Tokens of one vocabulary found again in another: by their text, never by their number.
+
+Two vocabularies of the same size in another order turn all that a model writes into a cipher, without any error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegate.text.tokenizers.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class TokenMatch:
+    """Which tokens two vocabularies share. The document token and the unknown one match by what they mean."""
+
+    old_of_new: NDArray[np.int64]
+    """(new V,) the id in the old vocabulary of each token of the new one; -1 where the old lacks it"""
+    dropped: int
+    """tokens of the old vocabulary that the new one lacks"""
+
+    @property
+    def kept(self) -> int:
+        """Tokens that both have."""
+        return int((self.old_of_new >= 0).sum())
+
+    @property
+    def added(self) -> int:
+        """Tokens that the new vocabulary alone has."""
+        return int((self.old_of_new < 0).sum())
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether both are the same, number by number."""
+        return self.dropped == 0 and np.array_equal(self.old_of_new, np.arange(len(self.old_of_new)))
+
+    def sentence(self) -> str:
+        """Say it for a person."""
+        if self.is_identity:
+            return f"Vocabulary: all {self.kept:,} tokens kept as they were."
+        return (
+            f"Vocabulary: {self.kept:,} tokens kept, matched by their text; {self.added:,} added, which start from the "
+            f"mean of the known; {self.dropped:,} dropped."
+        )
+
+
+def match(old: Tokenizer, new: Tokenizer) -> TokenMatch:
+    """Find the tokens of `new` in `old`, which is of the same kind."""
+    known = {text: token for token, text in reversed(list(enumerate(_texts(old))))}
+    old_of_new = np.array([known.get(text, -1) for text in _texts(new)], np.int64)
+    return TokenMatch(old_of_new, old.vocabulary_size - len(np.unique(old_of_new[old_of_new >= 0])))
+
+
+def _texts(tokenizer: Tokenizer) -> list[tuple[str, bytes]]:
+    """Return what tells each token from all others; of the same bytes, as two chains of merges may give, a number."""
+    special = {tokenizer.document_id: "document", tokenizer.unknown_id: "unknown"}
+    texts, met = [], dict[tuple[str, bytes], int]()
+    for token in range(tokenizer.vocabulary_size):
+        text = (special.get(token, "text"), b"" if token in special else tokenizer.token_bytes(token))
+        times = met[text] = met.get(text, 0) + 1
+        texts.append(text if times == 1 else (f"text {times}", text[1]))
+    return texts

@@ -1,0 +1,235 @@
+"""From settings to a run: the text prepared, the start values drawn or taken, the folder made; then it trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from tidegate.config import DataConfig, ModelConfig, RunConfig, TokenizerKind, TrainingConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.model_folder import ModelFolder, read_tokenizer
+from tidegate.text.prepare import Prepared
+from tidegate.text.tokenizer import Tokenizer
+from tidegate.training.begin import begin
+from tidegate.training.record import RunRecord, absolute, absolute_tuning, command_of, read_record, settle
+from tidegate.training.run_folder import RunFolder
+from tidegate.training.start import chosen, find_rate
+from tidegate.training.surroundings import surroundings
+from tidegate.training.tuned_start import TunedStart
+from tidegate.training.view import SteadyConsole
+from tidegate.training.waiting import prepare_text, with_standard_input
+from tidegate.training.whole_run import Training
+from tidegate.tuning import TRAINING, TuningConfig
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a person set, or that a resumed run's record says."""
+
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    tuning: TuningConfig | None = None
+    """of a fine-tuning"""
+
+
+def launch(settings: Settings, run: RunConfig) -> int:
+    """Train a model into a folder; returns the exit code."""
+    # a gate that closes leaves denormal numbers, which are slow: they count as zero. Before all else, because the
+    # threads, which inherit it, start with the first computation
+    torch.set_flush_denormal(True)
+    try:
+        return _launch(settings, run)
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _launch(settings: Settings, run: RunConfig) -> int:
+    console = SteadyConsole(highlight=False)
+    recorded = tokenizer = None
+    if run.resume is not None:
+        folder, recorded = _resumed(run)
+        tokenizer = read_tokenizer(folder.path) if (folder.path / "tokenizer.json").exists() else None
+        settings = _settled(settings, recorded, run)
+    model, training, tuning = settings.model, settings.training, settings.tuning
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    as_given = with_standard_input(settings.data, run.cache, console)
+    data = absolute(as_given)  # a command is for others to read, without this machine's paths
+    base = _base(tuning, recorded, run)
+    if base is not None:
+        kind: TokenizerKind = base.tokenizer.kind  # type: ignore[assignment]  # a class's name is one of them
+        model, data = base.model, dataclasses.replace(data, tokenizer=kind)
+    prepared = _prepared(data, run, console, tokenizer, base, tuning)
+    if recorded is None:
+        folder = RunFolder(_new_folder(run.out, data))
+    start = None
+    if tuning is not None:
+        start = _tuned_start(tuning, base, recorded, run, console, prepared)
+    if run.preset is not None:
+        model, training = chosen(run.preset, model, training, run.given, prepared, console)
+    if run.find_lr:
+        again = partial(command_of, as_given, model, out=run.out, tuning=tuning)
+        return find_rate(folder.path, again, prepared, model, training, console, start)
+    command = command_of(as_given, model, training, tuning=tuning) if recorded is None else recorded.command
+    record = RunRecord(
+        data,
+        model,
+        training,
+        prepared.digest,
+        prepared.tokenizer.digest,
+        surroundings(),
+        command,
+        prepared.text_digest,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        absolute_tuning(tuning),
+        "" if start is None else start.base_digest or (recorded.base_digest if recorded is not None else ""),
+    )
+    if recorded is not None:
+        _check_same(recorded, record, folder)
+    # before the folder: a model that the memory does not hold leaves nothing behind
+    feed, state = begin(prepared, model, training, start)
+    with folder.made(), folder.locked():
+        folder.remove_leftovers()
+        if recorded is None and folder.record.exists():  # another process was faster
+            raise TidegateError(
+                f"{folder.path} holds a run already: resume it (--resume {folder.path}) or choose another --out."
+            )
+        return Training(folder, record, recorded, prepared, feed, state, console, start).run()
+
+
+def _resumed(run: RunConfig) -> tuple[RunFolder, RunRecord]:
+    if run.out is not None:
+        raise TidegateError(f"A resumed run stays in its folder, {run.resume}: leave --out {run.out} out.")
+    folder = RunFolder(Path(str(run.resume)))
+    return folder, read_record(folder.record)
+
+
+def _settled(settings: Settings, recorded: RunRecord, run: RunConfig) -> Settings:
+    """Return the settings of a run's record; where others are asked for, that is an error."""
+    data, named = settings.data, run.given - {"data", "validation_data"}
+    settle(dataclasses.replace(data, data=(), validation_data=None), recorded.data, DataConfig, named)
+    return Settings(
+        dataclasses.replace(  # the text may have moved: its digest decides
+            recorded.data,
+            data=data.data or recorded.data.data,
+            validation_data=data.validation_data or recorded.data.validation_data,
+        ),
+        settle(settings.model, recorded.model, ModelConfig, named),
+        settle(settings.training, recorded.training, TrainingConfig, named),
+        _settled_tuning(settings.tuning, recorded.tuning, named - {"model", "old"}),
+    )
+
+
+def _settled_tuning(
+    given: TuningConfig | None, recorded: TuningConfig | None, named: frozenset[str]
+) -> TuningConfig | None:
+    """The model it starts from and the old text, too, may have moved."""
+    if given is None or recorded is None:
+        return recorded
+    settle(dataclasses.replace(given, model="", old=recorded.old, replay=given.replay), recorded, TuningConfig, named)
+    return dataclasses.replace(recorded, model=given.model or recorded.model, old=given.old or recorded.old)
+
+
+def _base(tuning: TuningConfig | None, recorded: RunRecord | None, run: RunConfig) -> ModelFolder | None:
+    """Return the model that a fine-tuning starts from; None where its checkpoint has all of it."""
+    if tuning is None:
+        return None
+    if recorded is not None and tuning.lora_rank is None and RunFolder(Path(str(run.resume))).checkpoint.exists():
+        return None
+    base = ModelFolder.read(tuning.model)
+    if RunFolder(base.path).is_locked():
+        raise TidegateError(f"{base.path} is being trained just now: wait for its end, or give another model.")
+    return base
+
+
+def _prepared(
+    data: DataConfig,
+    run: RunConfig,
+    console: SteadyConsole,
+    tokenizer: Tokenizer | None,
+    base: ModelFolder | None,
+    tuning: TuningConfig | None,
+) -> Prepared:
+    joins = None
+    if base is not None and tuning is not None and tokenizer is None:
+        tokenizer = base.tokenizer if tuning.new_tokens == "unknown" or tuning.lora_rank is not None else None
+        joins = base.tokenizer if tuning.new_tokens == "add" else None
+    prepared = prepare_text(data, run.cache, console, tokenizer, run.processes, joins)
+    if prepared.validation is not None and len(prepared.validation) < 2:
+        raise TidegateError(
+            "The validation text is too short, one token, and two are needed, for the first is predicted from nothing: "
+            "give more text, a larger --validation, or 0 for none."
+        )
+    return prepared
+
+
+def _tuned_start(
+    tuning: TuningConfig,
+    base: ModelFolder | None,
+    recorded: RunRecord | None,
+    run: RunConfig,
+    console: SteadyConsole,
+    prepared: Prepared,
+) -> TunedStart:
+    old = _old_text(tuning, run, console, prepared.tokenizer)
+    if base is not None:
+        return TunedStart.of(tuning, base, prepared.tokenizer, old)
+    assert recorded is not None
+    return TunedStart(tuning, recorded.model, None, "", None, old)
+
+
+def _old_text(tuning: TuningConfig, run: RunConfig, console: SteadyConsole, tokenizer: Tokenizer) -> Prepared | None:
+    """Prepare the text of what the model knew before, in the vocabulary that it will have."""
+    if tuning.old is None:
+        return None
+    data = DataConfig(data=(tuning.old,))
+    if tuning.old == TRAINING:
+        record = RunFolder(Path(tuning.model)).record
+        if not record.is_file():
+            raise TidegateError(f"{tuning.model} does not say what it learnt from: name the old text, --old FILE.")
+        data = read_record(record).data
+    old = prepare_text(data, run.cache, console, tokenizer, run.processes)
+    if old.validation is None or len(old.validation) < 2:
+        raise TidegateError(f"The old text {tuning.old} has no validation part to measure: give a longer one.")
+    return old
+
+
+def _new_folder(out: str | None, data: DataConfig) -> Path:
+    """Return the folder of a new run; one that is given must be empty or not there yet."""
+    if out is not None:
+        path = Path(out)
+        if path.is_file():
+            raise TidegateError(f"--out {out} is a file, but a folder was wanted: choose another name.")
+        if path.is_dir() and not RunFolder(path).is_unused():
+            raise TidegateError(
+                f"--out {out} is not empty: go on with a run in it by --resume {out}, or choose another name."
+            )
+        return path
+    stem = Path(data.data[0]).stem if data.data else data.corpus  # of an absolute path, but perhaps a glob
+    name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "text"
+    number, path = 1, Path("runs") / name
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{name}-{number}"
+    return path
+
+
+def _check_same(recorded: RunRecord, now: RunRecord, folder: RunFolder) -> None:
+    """A run goes on with the text that it began with, wherever that now lies."""
+    if recorded.data_digest != now.data_digest or recorded.tokenizer_digest != now.tokenizer_digest:
+        raise TidegateError(
+            f"The run {folder.path} was trained on another text (digest {recorded.data_digest[:12]}, now "
+            f"{now.data_digest[:12]}): give back the text as it was, or start a new run with the new one."
+        )
+    if recorded.base_digest != now.base_digest:
+        raise TidegateError(
+            f"The run {folder.path} started from another model (digest {recorded.base_digest[:12]}, now "
+            f"{now.base_digest[:12]}): name the folder where that one lies now."
+        )

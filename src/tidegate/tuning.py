@@ -1,0 +1,92 @@
+"""What a user may set of fine-tuning beside the settings of any training: where it starts, what of it learns, how fast.
+
+The classical recipe is ULMFiT's (Howard & Ruder 2018, arXiv 1801.06146): rates that fall from layer to layer downwards,
+layers that thaw one after another, a slanted triangular schedule (`--schedule triangular`). Low-rank adapters are LoRA
+(Hu et al. 2021, arXiv 2106.09685).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tidegate.config import check_paths, one_of, within
+from tidegate.errors import TidegateError
+
+Task = Literal["lm"]
+NewTokens = Literal["add", "unknown", "replace"]
+PARTS = ("embedding", "blocks", "output")
+"""what `freeze` may name"""
+LORA_PARTS = ("weight_ih", "weight_hh", "embedding", "output")
+TRAINING = "training"
+"""the word that stands for the text that the model itself learnt from"""
+
+
+@dataclass(frozen=True)
+class TuningConfig:
+    """Where a fine-tuning starts, and what of the model it changes."""
+
+    model: str = ""
+    """The model to start from: its folder, or the name of a base model that comes along."""
+    task: Task = "lm"
+    """What is learnt: lm, to go on with a text like that of the data."""
+    new_tokens: NewTokens = "add"
+    """Characters or words that the model's vocabulary lacks: add them to it; leave them unknown; or replace the
+    vocabulary by that of the new text. Tokens that stay are matched by their text. Bytes and bpe lack nothing."""
+    freeze: tuple[str, ...] = ()
+    """A part whose weights stay as they are: embedding, blocks or output; may be given several times."""
+    layer_rate: float = 1.0
+    """Factor on the learning rate from each layer to the one below it; 0.4 is about ULMFiT's 1 / 2.6."""
+    thaw: float = 0.0
+    """Share of the run over which the layers begin to learn, one after another from the top; 0: all from the start."""
+    lora_rank: int | None = None
+    """Learn, in place of the weights, low-rank changes of this rank to them, and keep these apart as an adapter."""
+    lora_alpha: float | None = None
+    """Factor of the changes times the rank; by default twice the rank."""
+    lora_parts: tuple[str, ...] = LORA_PARTS
+    """What the changes are made to: weight_ih, weight_hh, embedding, output; by default all four."""
+    old: str | None = None
+    """A text of what the model knew before, measured before and after, so that one sees what was forgotten; the word
+    training stands for what the model itself learnt from."""
+    replay: float = 0.0
+    """Share of the lanes that go on reading the old text, against forgetting; wants --old."""
+
+    def __post_init__(self) -> None:
+        check_paths(self, "old")
+        one_of(self, "task", Task)
+        one_of(self, "new_tokens", NewTokens)
+        within(self, "layer_rate", 1e-3, 1)
+        within(self, "thaw", 0, 1)
+        within(self, "lora_rank", 1, 4096)
+        within(self, "lora_alpha", 1e-6, 1e6)
+        within(self, "replay", 0, 0.9)
+        for name, known in (("freeze", PARTS), ("lora_parts", LORA_PARTS)):
+            for part in getattr(self, name):
+                if part not in known:
+                    raise TidegateError(f"{name} is {part!r}, but it must be one of {', '.join(known)}.")
+        if set(self.freeze) == set(PARTS):
+            raise TidegateError("freeze names all parts of the model, so nothing would learn: leave one out.")
+        if self.replay and self.old is None:
+            raise TidegateError(f"replay is {self.replay:g}, but there is no old text to read: name it by --old.")
+        if self.lora_rank is not None:
+            self._check_adapter()
+        elif self.lora_alpha is not None:
+            raise TidegateError("lora_alpha is of an adapter, but there is none: give --lora-rank, such as 8.")
+
+    def _check_adapter(self) -> None:
+        if not self.lora_parts:
+            raise TidegateError(f"lora_parts is empty, but it must name some of {', '.join(LORA_PARTS)}.")
+        for name, default in (("freeze", ()), ("layer_rate", 1.0), ("thaw", 0.0)):
+            if getattr(self, name) != default:
+                raise TidegateError(
+                    f"{name} says how the model's own weights learn, but with --lora-rank these stay: leave one out."
+                )
+        if self.new_tokens == "replace":
+            raise TidegateError(
+                "new_tokens is replace, but an adapter belongs to the model and its vocabulary: leave one out."
+            )
+
+    @property
+    def alpha(self) -> float:
+        """The adapter's alpha: its changes count ``alpha / rank`` times."""
+        return self.lora_alpha if self.lora_alpha is not None else 2.0 * (self.lora_rank or 0)

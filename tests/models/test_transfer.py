@@ -1,0 +1,73 @@
+"""Weights under another vocabulary: what the model knew of its tokens stays, whatever their numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.runtime.small_models import random_tensors
+from tidegate.config import ModelConfig
+from tidegate.models.language_model import LanguageModel
+from tidegate.models.transfer import transferred
+from tidegate.text.token_match import match
+from tidegate.text.tokenizer import train
+
+FORMS = [
+    ModelConfig(hidden_size=6),
+    ModelConfig("gru", 1, 6, 4, tied=True),
+    ModelConfig("rnn", 1, 6, block="plain", tied=True),
+]
+
+
+def models(config, old, new):
+    tensors = random_tensors(config, old.vocabulary_size)
+    before, after = LanguageModel(config, old.vocabulary_size), LanguageModel(config, new.vocabulary_size)
+    before.load_tensors(tensors)
+    after.load_tensors(transferred(tensors, match(old, new)))
+    return before, after
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", FORMS, ids=lambda c: f"{c.cell} {c.block} {c.tied}")
+def test_a_vocabulary_in_another_order_changes_nothing(config):
+    """Fewer tokens and in other places: the logits of those that stay are the very same."""
+    old, new = train("words", ["x the tide comes in in in y"], 100), train("words", ["x in comes tide tide the"], 100)
+    before, after = models(config, old, new)
+    text = " the tide comes in"
+    one, _ = before(torch.from_numpy(old.encode(text).astype(np.int64))[:, None])
+    two, _ = after(torch.from_numpy(new.encode(text).astype(np.int64))[:, None])
+    old_of_new = match(old, new).old_of_new
+    torch.testing.assert_close(two[..., old_of_new >= 0], one[..., old_of_new[old_of_new >= 0]], rtol=1e-6, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", FORMS, ids=lambda c: f"{c.cell} {c.block} {c.tied}")
+def test_new_tokens_hardly_change_what_is_known(config):
+    """All new tokens together are as likely as one of average logit, so by Jensen's inequality the loss of a known
+    token rises by at most ln(1 + 1/V)."""
+    old = train("characters", ["潮起潮落 the tide"])
+    new = old.joined(train("characters", ["".join(map(chr, range(0x5000, 0x5200)))]))
+    before, after = models(config, old, new)
+    text = "潮起 the tide 潮落"
+
+    def loss(model, tokenizer):
+        ids = torch.from_numpy(tokenizer.encode(text).astype(np.int64))[:, None]
+        return float(model.loss(ids[:-1], ids[1:])[0]) / (len(ids) - 1)
+
+    rise = loss(after, new) - loss(before, old)
+    assert 0 <= rise <= np.log1p(1 / old.vocabulary_size) + 1e-6
+
+
+def test_new_rows_are_the_mean_of_the_known():
+    old, new = train("characters", ["ab"]), train("characters", ["abc"])
+    tensors = random_tensors(FORMS[0], 4)
+    found = transferred(tensors, match(old, new))
+    c = 2
+    for name in ("embedding.weight", "output.weight"):
+        np.testing.assert_allclose(found[name][c], tensors[name].mean(axis=0), rtol=1e-6)
+        np.testing.assert_array_equal(found[name][[0, 1, 3, 4]], tensors[name])
+    np.testing.assert_allclose(found["output.bias"][c], tensors["output.bias"].mean(), rtol=1e-6)
+    for name in tensors.keys() - {"embedding.weight", "output.weight", "output.bias"}:
+        np.testing.assert_array_equal(found[name], tensors[name])
+        assert not np.shares_memory(found[name], tensors[name])
