@@ -21,8 +21,8 @@ LAYERS = {
     "models": 5,
     "training": 6,
     "tuning": 2,
-    "train": 7, "finetune": 7, "merge": 7, "prepare": 7, "evaluate": 7, "generate": 7, "runs": 7, "gradcheck": 7,
-    "doctor": 7,
+    "train": 7, "finetune": 7, "merge": 7, "prepare": 7, "evaluate": 7, "generate": 7, "chat": 7, "runs": 7,
+    "gradcheck": 7, "doctor": 7,
     "flags": 8,
     "cli": 9, "__main__": 10, "__init__": 0,
 }  # fmt: skip
@@ -36,6 +36,7 @@ TORCH_FREE = (
     "flags",
     "cli",
     "generate",
+    "chat",
     "merge",
     "tuning",
     "runs",

@@ -144,6 +144,18 @@ VERBS = {
         ),
         positional="model",
     ),
+    "chat": Verb(
+        "tidegate.chat:chat",
+        ("tidegate.chat:ChatSettings", "tidegate.runtime.sampling:Sampling"),
+        "Talk with a model that learnt to answer; needs no PyTorch.",
+        (
+            ("tidegate chat runs/base-zh-dialogues", "a conversation; Ctrl-D or /quit ends it"),
+            ("tidegate chat runs/helper --session anna.state", "one that goes on next time, from a few kilobytes"),
+            ("tidegate chat base-en --adapter runs/customer-a", "with an adapter"),
+            ("echo 'What is a tide?' | tidegate chat runs/helper", "one question a line, from a pipe"),
+        ),
+        positional="model",
+    ),
     "evaluate": Verb(
         "tidegate.evaluate:evaluate",
         ("tidegate.config:EvaluateConfig",),

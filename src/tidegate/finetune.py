@@ -8,7 +8,7 @@ from typing import Any
 
 from tidegate.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
-from tidegate.training.launch import Settings, launch
+from tidegate.training.launch import RunSettings, launch
 from tidegate.tuning import TuningConfig
 
 DEFAULTS = {"learning_rate": 3e-3, "weight_decay": 0.1, "dropout": 0.1}
@@ -26,7 +26,7 @@ def finetune(tuning: TuningConfig, data: DataConfig, training: TrainingConfig, r
         training = dataclasses.replace(training, **chosen)
         if run.out is None:
             run = dataclasses.replace(run, out=_new_folder(tuning, data))
-    return launch(Settings(data, ModelConfig(), training, tuning), run)
+    return launch(RunSettings(data, ModelConfig(), training, tuning), run)
 
 
 def _new_folder(tuning: TuningConfig, data: DataConfig) -> str:

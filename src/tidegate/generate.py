@@ -17,11 +17,11 @@ from tidegate import native
 from tidegate.config import check_paths
 from tidegate.errors import TidegateError
 from tidegate.runtime.model import Model, load
+from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stream import read_prompt, write
 from tidegate.text.corpus import Piece, read_pieces
 from tidegate.text.embedded_corpora import embedded_corpus
-from tidegate.text.printable import printable
 from tidegate.text.sources import Source, find_sources
 
 INTERRUPTED = 130
@@ -196,27 +196,6 @@ def _shortened(text: str) -> str:
     """Return the text, or its two ends."""
     half = STRETCH_SHOWN // 2
     return text if len(text) <= STRETCH_SHOWN else f"{text[:half]} … {text[-half:]}"
-
-
-class Output:
-    """Standard output, written at once; a terminal gets no control characters, which a model may well write."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._terminal = stream.isatty()
-        self._last = "\n"
-
-    def write(self, text: str) -> None:
-        """Write a piece of text."""
-        if text:
-            self._stream.write(printable(text) if self._terminal else text)
-            self._stream.flush()
-            self._last = text[-1]
-
-    def end_line(self) -> None:
-        """End a line that has begun."""
-        if self._last != "\n":
-            self.write("\n")
 
 
 def _say(words: str) -> None:

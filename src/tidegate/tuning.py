@@ -13,7 +13,7 @@ from typing import Literal
 from tidegate.config import check_paths, one_of, within
 from tidegate.errors import TidegateError
 
-Task = Literal["lm"]
+Task = Literal["lm", "chat", "instruct"]
 NewTokens = Literal["add", "unknown", "replace"]
 PARTS = ("embedding", "blocks", "output")
 """what `freeze` may name"""
@@ -29,7 +29,11 @@ class TuningConfig:
     model: str = ""
     """The model to start from: its folder, or the name of a base model that comes along."""
     task: Task = "lm"
-    """What is learnt: lm, to go on with a text like that of the data."""
+    """What is learnt: lm, to go on with a text like that of the data; chat or instruct, to answer, from conversations
+    in .jsonl or .json: messages as OpenAI writes them, or instruction, input and output. Only answers are learnt."""
+    template: str | None = None
+    """How a conversation becomes a text: turns (each marked by a control character), labels (User:, Assistant:) or
+    labels-zh, or a file in Jinja2; by default that of the model, or turns. It is kept with the model."""
     new_tokens: NewTokens = "add"
     """Characters or words that the model's vocabulary lacks: add them to it; leave them unknown; or replace the
     vocabulary by that of the new text. Tokens that stay are matched by their text. Bytes and bpe lack nothing."""
@@ -52,7 +56,9 @@ class TuningConfig:
     """Share of the lanes that go on reading the old text, against forgetting; wants --old."""
 
     def __post_init__(self) -> None:
-        check_paths(self, "old")
+        check_paths(self, "old", "template")
+        if self.template is not None and self.task == "lm":
+            raise TidegateError(f"template is {self.template}, but the task lm has no conversations: leave it out.")
         one_of(self, "task", Task)
         one_of(self, "new_tokens", NewTokens)
         within(self, "layer_rate", 1e-3, 1)

@@ -152,3 +152,74 @@ def test_bad_input(place, words, message):
 def test_python_refuses_an_adapter_that_is_none(place):
     with pytest.raises(TidegateError, match="is no adapter"):
         tidegate.load(place / "base", [place])
+
+
+@pytest.fixture(scope="module")
+def helper(place):
+    """A model fine-tuned to answer."""
+    turns = [("潮是什么？", "海水涨落。"), ("what goes out?", "the tide."), ("月呢？", "在天上。")]
+    lines = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}], "id": n}
+        for n in range(20)
+        for q, a in turns
+    ]
+    lines = [{**line, "messages": line["messages"] * (1 + n % 2)} for n, line in enumerate(lines)]
+    text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    (place / "dialogues.jsonl").write_text(text, encoding="utf-8")
+    (place / "held.jsonl").write_text(text.splitlines()[1], encoding="utf-8")
+    out = command(
+        "finetune", place / "base", place / "dialogues.jsonl", "--task", "chat", "--validation-data",
+        place / "held.jsonl", *SMALL, "--steps", 200, "--learning-rate", 0.02, "--out", place / "helper",
+    )  # fmt: skip
+    assert "answers_carried_20lanes" in out
+    return place / "helper"
+
+
+def test_a_model_that_answers(place, helper):
+    asked = subprocess.run(
+        [sys.executable, "-m", "tidegate", "chat", str(helper), "--temperature", "0.1", "--session", str(place / "s")],
+        input="潮是什么？\n/new\n鑫\nwhat goes out?\n/quit\nnever\n", capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.splitlines() == ["海水涨落。", "the tide."]
+    assert "lacks" in asked.stderr
+    assert (place / "s").stat().st_size < 4096
+    again = subprocess.run(
+        [sys.executable, "-m", "tidegate", "chat", str(helper), "--temperature", "0.1", "--session", str(place / "s")],
+        input="月呢？\n", capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert again.stdout.strip() == "在天上。"
+    assert "after 1 answers" in again.stderr
+    events = [json.loads(line) for line in (helper / "training/log.jsonl").read_text("utf-8").splitlines()]
+    evaluation = next(event for event in reversed(events) if event["event"] == "evaluation")
+    assert evaluation["protocol"] == "answers_carried_20lanes"
+    assert "→ " in evaluation["sample"]
+    assert (helper / "chat_template.jinja").exists()
+    assert "is finished" in command("train", "--resume", helper)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["chat", "base"], "did not learn to answer"),
+        (["chat", "base", "--template", "label"], "did you mean 'labels'"),
+        (["chat", "helper", "--session", "new.txt"], "cannot be read as a session"),
+        (["chat", "helper", "--max-tokens", "0"], "max_tokens is 0"),
+        (["finetune", "base", "new.txt", "--task", "chat"], "no .jsonl or .json"),
+        (["finetune", "base", "dialogues.jsonl", "--task", "chat", "--template", "bad.jinja"], "a loop within a loop"),
+        (["finetune", "base", "dialogues.jsonl", "--template", "turns"], "leave it out"),
+        (["finetune", "base", "--task", "chat"], "No conversations are named"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_to_conversations(place, helper, words, message):
+    loop = "{% for m in messages %}{% for n in messages %}{% endfor %}{% endfor %}"
+    (place / "bad.jinja").write_text(loop, encoding="utf-8")
+    more = SMALL if words[0] == "finetune" else []
+    done = subprocess.run(
+        [sys.executable, "-m", "tidegate", *words, *more], capture_output=True, text=True, cwd=place,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

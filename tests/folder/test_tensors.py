@@ -197,3 +197,41 @@ def test_the_documentation_names_every_tensor():
     every = {name.replace("blocks.0.", "blocks.{i}.") for form in FORMS for name in expected_shapes(form, V)}
     every = {name for name in every if not name.startswith("blocks.1.")}
     assert set(re.findall(r"^\| `([\w.{}]+\.(?:weight|bias|\w+_l0))` \|", text, re.MULTILINE)) == every
+
+
+@pytest.mark.parametrize("config", FORMS, ids=str)
+def test_int8_is_off_by_half_a_step_at_most(tmp_path, config):
+    """Each row of a matrix is rounded to whole parts of its own largest number; vectors are as they were."""
+    path, tensors = tmp_path / "model.safetensors", random_tensors(config, V)
+    write_tensors(path, tensors, config, V, "d" * 64, int8=True)
+    found, metadata = read_tensors(path, config, V)
+    assert metadata["storage"] == "int8"
+    for name, tensor in tensors.items():
+        assert found[name].dtype == np.float32
+        if tensor.ndim < 2:
+            np.testing.assert_array_equal(found[name], tensor)
+            continue
+        step = np.abs(tensor).max(axis=1, keepdims=True) / 127
+        assert np.all(np.abs(found[name] - tensor) <= step * (0.5 + 1e-4))
+    again = tmp_path / "again.safetensors"
+    write_tensors(again, found, config, V, "d" * 64, int8=True)  # what is rounded stays as it is
+    for name, tensor in read_tensors(again, config, V)[0].items():
+        np.testing.assert_allclose(tensor, found[name], rtol=1e-6)
+
+
+def test_no_byte_of_an_int8_file_changes_unnoticed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, random_tensors(CONFIG, V), CONFIG, V, "d" * 64, int8=True)
+    whole = path.read_bytes()
+    assert len(whole) < 8 * 1024
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(TidegateError):
+            read_tensors(path, CONFIG, V)
+
+
+def test_a_row_of_zeros_stays(tmp_path):
+    path, tensors = tmp_path / "model.safetensors", random_tensors(CONFIG, V)
+    tensors["embedding.weight"][2] = 0.0
+    write_tensors(path, tensors, CONFIG, V, "d" * 64, int8=True)
+    assert not read_tensors(path, CONFIG, V)[0]["embedding.weight"][2].any()

@@ -62,6 +62,11 @@ class Adapter:
         return self.alpha / self.rank
 
     @property
+    def digest(self) -> str:
+        """Tells its tensors from all others."""
+        return _digest(self.tensors)
+
+    @property
     def changed(self) -> list[str]:
         """Names of the weights that it changes."""
         return sorted(name.removesuffix(".A") for name in self.tensors if name.endswith(".A"))

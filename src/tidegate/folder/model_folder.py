@@ -101,12 +101,13 @@ def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer, doc
     write_atomically(path / CONFIG, _to_bytes(content))
 
 
-def write_weights(path: str | Path, tensors: Tensors, tokenizer: Tokenizer) -> None:
-    """Write model.safetensors atomically beside the config.json of the same model, and with its shapes."""
+def write_weights(path: str | Path, tensors: Tensors, tokenizer: Tokenizer, int8: bool = False) -> None:
+    """Write model.safetensors atomically beside the config.json of the same model, and with its shapes; int8: in a
+    quarter of the bytes, rounded."""
     path = Path(path)
     model, config = read_config(path)
     _check_fits(path / CONFIG, config["tokenizer_digest"], tokenizer)
-    write_tensors(path / WEIGHTS, tensors, model, tokenizer.vocabulary_size, tokenizer.digest)
+    write_tensors(path / WEIGHTS, tensors, model, tokenizer.vocabulary_size, tokenizer.digest, int8)
 
 
 def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:

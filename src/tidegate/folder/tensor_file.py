@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tidegate.folder.atomic import write_atomically
 
-DTYPES = {"float32": "F32"}
+DTYPES = {"float32": "F32", "int8": "I8"}
 ALIGNMENT = 8
 
 

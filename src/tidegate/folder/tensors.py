@@ -1,6 +1,8 @@
 """``model.safetensors``: which tensors a model has, and how they are written and checked.
 
-All tensors are float32, little-endian. The file's metadata holds the format and its version, the model's settings, the
+All tensors are float32, little-endian, but where the file is stored in int8, for models that are to be small on disk:
+there each row of a matrix is whole numbers from -127 to 127, and its factor stands in a tensor of its own. Whoever
+reads gets float32. The file's metadata holds the format and its version, the model's settings, the
 tokenizer's digest, and one digest over all of that and over every tensor, so that no changed byte goes unnoticed.
 """
 
@@ -11,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -24,6 +27,9 @@ from tidegate.theory.layout import GATES
 FORMAT = "tidegate-model"
 FORMAT_VERSION = 1
 METADATA = ("format", "format_version", "model", "tokenizer_digest", "weights_digest")
+STORAGE = "storage"
+"""in the metadata of a file in int8 alone"""
+INT8, SCALE, LARGEST = "int8", ".scale", 127
 RESTORE = "restore the file from a copy, or train the model again"
 
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -68,9 +74,15 @@ def _dtype(tensor: NDArray[np.float32]) -> str:
 
 
 def _check_kinds(
-    found: Mapping[str, tuple[tuple[int, ...], str]], model: ModelConfig, vocabulary_size: int, where: str
+    found: Mapping[str, tuple[tuple[int, ...], str]],
+    model: ModelConfig,
+    vocabulary_size: int,
+    where: str,
+    int8: bool = False,
 ) -> None:
     wanted = expected_shapes(model, vocabulary_size)
+    matrices = {name for name, shape in wanted.items() if int8 and len(shape) == 2}
+    wanted |= {name + SCALE: wanted[name][:1] for name in matrices}
     for name in sorted(wanted.keys() - found.keys()):
         raise TidegateError(
             f"{where} lacks the tensor {name} {wanted[name]} that the model's settings ask for; {RESTORE}."
@@ -85,25 +97,58 @@ def _check_kinds(
             raise TidegateError(
                 f"{where}: tensor {name} has the shape {shape}, but {wanted[name]} was wanted; {RESTORE}."
             )
-        if dtype != "F32":
-            raise TidegateError(f"{where}: tensor {name} is of dtype {dtype}, but F32 (float32) was wanted; {RESTORE}.")
+        right = "I8 (int8)" if name in matrices else "F32 (float32)"
+        if dtype != right.split()[0]:
+            raise TidegateError(f"{where}: tensor {name} is of dtype {dtype}, but {right} was wanted; {RESTORE}.")
 
 
-def weights_digest(tensors: Tensors, metadata: Mapping[str, str]) -> str:
+def weights_digest(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
     """Return the sha256 over the metadata (less the digest itself) and each tensor's name, shape and bytes, sorted."""
     digest = hashlib.sha256()
     for name in sorted(metadata.keys() - {"weights_digest"}):
         digest.update(f"{name}={metadata[name]}\n".encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].shape}\n".encode())
-        digest.update(np.ascontiguousarray(tensors[name], "<f4").data)
+        little_endian = tensors[name].dtype.newbyteorder("<")
+        digest.update(np.ascontiguousarray(tensors[name], little_endian).data)
     return digest.hexdigest()
 
 
+def quantized(tensors: Tensors) -> dict[str, NDArray[Any]]:
+    """Return the tensors in int8: each row of a matrix as whole numbers, whose factor is its largest magnitude / 127,
+    so that no number is off by more than half of that."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim < 2:
+            found[name] = tensor
+            continue
+        scale = (np.abs(tensor).max(axis=1) / LARGEST).astype(np.float32)
+        scale[scale == 0] = 1.0
+        found[name] = np.rint(tensor / scale[:, None]).astype(np.int8)
+        found[name + SCALE] = scale
+    return found
+
+
+def _dequantized(stored: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    return {
+        name: tensor if tensor.ndim < 2 else tensor.astype(np.float32) * stored[name + SCALE][:, None]
+        for name, tensor in stored.items()
+        if not name.endswith(SCALE)
+    }
+
+
 def write_tensors(
-    path: Path, tensors: Tensors, model: ModelConfig, vocabulary_size: int, tokenizer_digest: str
+    path: Path,
+    tensors: Tensors,
+    model: ModelConfig,
+    vocabulary_size: int,
+    tokenizer_digest: str,
+    int8: bool = False,
 ) -> None:
-    """Write ``model.safetensors`` atomically; what could not be read back is refused before anything is written."""
+    """Write ``model.safetensors`` atomically; what could not be read back is refused before anything is written.
+
+    int8: in a quarter of the bytes, see `quantized`.
+    """
     check_tensors(tensors, model, vocabulary_size, str(path))
     metadata = {
         "format": FORMAT,
@@ -111,8 +156,11 @@ def write_tensors(
         "model": json.dumps(asdict(model), sort_keys=True, separators=(",", ":")),
         "tokenizer_digest": tokenizer_digest,
     }
-    metadata["weights_digest"] = weights_digest(tensors, metadata)
-    write_tensor_file(path, tensors, metadata)
+    stored: Mapping[str, NDArray[Any]] = tensors
+    if int8:
+        metadata[STORAGE], stored = INT8, quantized(tensors)
+    metadata["weights_digest"] = weights_digest(stored, metadata)
+    write_tensor_file(path, stored, metadata)
 
 
 def read_tensors(
@@ -128,7 +176,7 @@ def read_tensors(
             _check_metadata(path, metadata)
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
             kinds = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
-            _check_kinds(kinds, model, vocabulary_size, str(path))
+            _check_kinds(kinds, model, vocabulary_size, str(path), STORAGE in metadata)
             tensors = {name: file.get_tensor(name) for name in kinds}
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise TidegateError(f"{path} is no whole safetensors file ({error}): {RESTORE}.") from error
@@ -136,6 +184,8 @@ def read_tensors(
         raise TidegateError(
             f"{path} was changed after it was written (its digest does not fit its content): {RESTORE}."
         )
+    if STORAGE in metadata:
+        tensors = _dequantized(tensors)
     check_tensors(tensors, model, vocabulary_size, str(path))
     return tensors, metadata
 
@@ -147,7 +197,7 @@ def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
             f"{path} is of format {found[0]!r}, version {found[1]!r}, but {FORMAT!r}, version {FORMAT_VERSION}, was "
             f"wanted: use the version of Tidegate that wrote it, or {RESTORE}."
         )
-    if set(metadata) != set(METADATA):
+    if set(metadata) - {STORAGE} != set(METADATA) or metadata.get(STORAGE, INT8) != INT8:
         raise TidegateError(
             f"{path} has the metadata {', '.join(sorted(metadata))}, but {', '.join(METADATA)} were wanted: {RESTORE}."
         )

@@ -28,6 +28,7 @@ from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stack import Array, LayerWeights, State, stack
 from tidegate.runtime.stream import stream
 from tidegate.text.tokenizer import Tokenizer
+from tidegate.text.tokenizers.base import canonical_digest
 from tidegate.theory.cells import zero_state
 from tidegate.theory.normalization import rms_norm
 
@@ -71,13 +72,15 @@ class Model:
         self._output = self._embedding if config.tied else tensors["output.weight"]
         self._output_bias = tensors["output.bias"]
         self._tensors, self._documents, self._digest = tensors, documents, ""
+        self.digest = ""
+        """tells this model's weights from all others, adapters included; empty for weights that came from no folder"""
 
     @classmethod
     def load(cls, path: str | Path, adapters: Sequence[str | Path] = ()) -> Model:
         """Read a model folder; a TidegateError says what is wrong with one, or with an adapter to it."""
         folder = ModelFolder.read(path)
         model = cls(folder.model, folder.tokenizer, folder.tensors, folder.documents)
-        model._digest = folder.metadata["weights_digest"]
+        model._digest = model.digest = folder.metadata["weights_digest"]
         return model.adapted(adapters) if adapters else model
 
     def adapted(self, adapters: Sequence[str | Path]) -> Model:
@@ -91,6 +94,7 @@ class Model:
         changed = Model(self.config, self.tokenizer, merged(self._tensors, read), self._documents)
         # of what they are based on, so that adapters to the same model still fit
         changed._tensors, changed._digest = self._tensors, self._digest
+        changed.digest = canonical_digest([self._digest, *(adapter.digest for adapter in read)])
         return changed
 
     def initial_state(self) -> State:

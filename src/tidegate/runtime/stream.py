@@ -81,7 +81,7 @@ def read_prompt(
         logits, state = model.step(tokenizer.document_id, state)
     recent: deque[int] = deque(maxlen=window)
     for piece in _pieces(prompt):
-        ids = _encode(tokenizer, piece)
+        ids = encode_prompt(tokenizer, piece)
         logits, state = model.read(ids, state)
         recent.extend(ids[-window:].tolist() if window else ())
         if accepted is not None:
@@ -99,7 +99,8 @@ def _pieces(prompt: str | Iterable[str]) -> Iterator[str]:
     return cut_pieces(normalize_stream(parts), PIECE)
 
 
-def _encode(tokenizer: Tokenizer, piece: str) -> NDArray[np.uint32]:
+def encode_prompt(tokenizer: Tokenizer, piece: str) -> NDArray[np.uint32]:
+    """Return the ids of a text that a model is to read; a TidegateError for what its vocabulary lacks."""
     refuse_surrogates(piece, "The prompt")
     if missing := tokenizer.missing(piece):
         shown = ", ".join(map(repr, missing[:SHOWN_MISSING])) + (" …" if len(missing) > SHOWN_MISSING else "")

@@ -40,6 +40,8 @@ class TokenStore:
     """how many of the ids are the unknown token"""
     tokenizer_digest: str
     """the digest of the tokenizer that made the ids"""
+    is_marked: bool
+    """whether only some tokens are learnt, such as answers: on disk these are V higher"""
 
     def __init__(self, folder: Path, tokenizer_digest: str) -> None:
         """Open the store of a folder; a TidegateError if it is damaged, of another version, or of another tokenizer."""
@@ -52,6 +54,8 @@ class TokenStore:
         self.tokenizer_digest = tokenizer_digest
         self.byte_count, self.character_count = meta["byte_count"], meta["character_count"]
         self.unknown_count = meta["unknown_count"]
+        self._marks_from = meta.get("marks_from")
+        self.is_marked = self._marks_from is not None
         self._tokens, self._shard_tokens = meta["token_count"], meta["shard_tokens"]
         dtype, starts = np.dtype(meta["dtype"]).newbyteorder("<"), range(0, self._tokens, self._shard_tokens)
         self._shards = [
@@ -65,6 +69,18 @@ class TokenStore:
 
     def read(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the ids from `start` up to `stop`, (stop - start,) int64; outside the store it is an IndexError."""
+        return self._unmarked(self._read(start, stop))
+
+    def read_marked(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the ids as `read`, and which of them are learnt: all where the store has no marks."""
+        ids = self._read(start, stop)
+        marks = np.ones(len(ids), np.bool_) if self._marks_from is None else ids >= self._marks_from
+        return self._unmarked(ids), marks
+
+    def _unmarked(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        return ids if self._marks_from is None else ids - self._marks_from * (ids >= self._marks_from)
+
+    def _read(self, start: int, stop: int) -> NDArray[np.int64]:
         if not 0 <= start <= stop <= self._tokens:
             raise IndexError(f"tokens {start} to {stop} of a store of {self._tokens}")
         ids = np.empty(stop - start, np.int64)
@@ -89,11 +105,13 @@ class StoreWriter:
         tokenizer: Tokenizer,
         shard_tokens: int = SHARD_TOKENS,
         resumed: dict[str, int] | None = None,
+        is_marked: bool = False,
     ) -> None:
         """Begin a store in a new folder, or go on with one whose counts, after a `sync`, were `resumed`: what was
-        written after that is cut off. A TidegateError where the files have less than these counts."""
-        self._folder, self._tokenizer = folder, tokenizer
-        self._dtype = np.dtype(id_dtype(tokenizer))
+        written after that is cut off. A TidegateError where the files have less than these counts. is_marked: the ids
+        of tokens that are learnt come V higher."""
+        self._folder, self._tokenizer, self._is_marked = folder, tokenizer, is_marked
+        self._dtype = np.dtype("uint32" if is_marked else id_dtype(tokenizer))
         self._shard: BinaryIO | None = None
         if resumed is None:
             self._counts = dict.fromkeys(_COUNTS, 0) | {"shard_tokens": shard_tokens}
@@ -148,6 +166,7 @@ class StoreWriter:
             "format_version": FORMAT_VERSION,
             "dtype": self._dtype.name,
             "tokenizer_digest": self._tokenizer.digest,
+            **({"marks_from": self._tokenizer.vocabulary_size} if self._is_marked else {}),
             **self._counts,
         }
         with open(self._folder / _META, "wb") as file:
@@ -223,6 +242,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         )
     counts = [meta.get(name) for name in _COUNTS]
     right = all(type(count) is int and count >= 0 for count in counts) and meta["shard_tokens"] > 0
+    right = right and (type(meta.get("marks_from")) is int or "marks_from" not in meta)
     if not right or meta.get("dtype") not in ("uint16", "uint32") or not isinstance(meta.get("tokenizer_digest"), str):
         raise TidegateError(f"The token store is damaged: {path} has a wrong field. Delete its folder.")
     return meta

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     targets: Tensor
     """``(T, B)`` int64: the token after each input"""
     weight: Tensor
-    """``(T, B)`` float32: 0 where there is nothing to predict"""
+    """``(T, B)`` float32: 0 where there is nothing to learn, as in a question"""
     fresh: Tensor
     """``(T, B)`` bool: before step t, lane b's state is replaced by the initial state"""
     cursor: Cursor
@@ -84,7 +84,11 @@ class Feed:
         offset = 0 if cursor.epoch == 0 else mix(self.seed, cursor.epoch) % ring
         first = offset + cursor.window * T
         columns = [self._ring(cursor.epoch, first + lane * self.lane_tokens, T + 1) for lane in range(self.lanes)]
-        ids = torch.from_numpy(np.stack(columns, axis=1))
+        stacked = np.stack(columns, axis=1)
+        ids, weight = torch.from_numpy(stacked), torch.ones(T, self.lanes)
+        if self.store.is_marked:  # each number holds its mark
+            marks = stacked & 1
+            ids, weight = torch.from_numpy(stacked >> 1), torch.from_numpy(marks[1:].astype(np.float32))
         fresh = ids[:-1] == self.document_id
         fresh[0] |= cursor.window == 0
         last = cursor.window + 1 == self.windows
@@ -92,7 +96,7 @@ class Feed:
         inputs, targets, sample = ids[:-1], ids[1:], None
         if self._sampler is not None:
             sample = self._sampler.draw(targets, mix(self.seed, cursor.epoch, cursor.window, _SAMPLE))
-        return Batch(inputs, targets, torch.ones(T, self.lanes), fresh, after, sample)
+        return Batch(inputs, targets, weight, fresh, after, sample)
 
     def _ring(self, epoch: int, start: int, count: int) -> np.ndarray:
         """Return tokens of an epoch's ring."""
@@ -104,7 +108,7 @@ class Feed:
     def _read(self, epoch: int, start: int, stop: int) -> np.ndarray:
         """Return tokens of the documents in the epoch's order."""
         if not self._shuffle:
-            return self.store.read(start, stop)
+            return self._stored(start, stop)
         if self._order is None or self._order.epoch != epoch:
             self._order = _Order.draw(epoch, self.seed, self._starts, len(self.store))
         order, parts = self._order, []
@@ -113,10 +117,17 @@ class Feed:
             end, document = int(order.ends[place]), int(order.documents[place])
             until = self._starts[document + 1] if document + 1 < len(self._starts) else len(self.store)
             first = int(until) - (end - start)
-            part = self.store.read(first, first + min(stop, end) - start)
+            part = self._stored(first, first + min(stop, end) - start)
             parts.append(part)
             start, place = start + len(part), place + 1
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _stored(self, start: int, stop: int) -> np.ndarray:
+        """Return ids of the store; of one with marks twice the ids, and one more where a token is learnt."""
+        if not self.store.is_marked:
+            return self.store.read(start, stop)
+        ids, marks = self.store.read_marked(start, stop)
+        return 2 * ids + marks
 
 
 class _Order(NamedTuple):

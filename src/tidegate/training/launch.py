@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +14,10 @@ import torch
 
 from tidegate.config import DataConfig, ModelConfig, RunConfig, TokenizerKind, TrainingConfig
 from tidegate.errors import TidegateError
+from tidegate.folder.chat_file import read_template, read_template_file
 from tidegate.folder.model_folder import ModelFolder, read_tokenizer
+from tidegate.text.chat_template import ChatTemplate
+from tidegate.text.dialogue_store import Settings, prepare_dialogues
 from tidegate.text.prepare import Prepared
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.training.begin import begin
@@ -23,13 +27,13 @@ from tidegate.training.start import chosen, find_rate
 from tidegate.training.surroundings import surroundings
 from tidegate.training.tuned_start import TunedStart
 from tidegate.training.view import SteadyConsole
-from tidegate.training.waiting import prepare_text, with_standard_input
+from tidegate.training.waiting import cache_folder, prepare_text, waiting, with_standard_input
 from tidegate.training.whole_run import Training
 from tidegate.tuning import TRAINING, TuningConfig
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """All that a person set, or that a resumed run's record says."""
 
     data: DataConfig
@@ -39,7 +43,7 @@ class Settings:
     """of a fine-tuning"""
 
 
-def launch(settings: Settings, run: RunConfig) -> int:
+def launch(settings: RunSettings, run: RunConfig) -> int:
     """Train a model into a folder; returns the exit code."""
     # a gate that closes leaves denormal numbers, which are slow: they count as zero. Before all else, because the
     # threads, which inherit it, start with the first computation
@@ -50,7 +54,7 @@ def launch(settings: Settings, run: RunConfig) -> int:
         torch.set_flush_denormal(False)
 
 
-def _launch(settings: Settings, run: RunConfig) -> int:
+def _launch(settings: RunSettings, run: RunConfig) -> int:
     console = SteadyConsole(highlight=False)
     recorded = tokenizer = None
     if run.resume is not None:
@@ -66,7 +70,8 @@ def _launch(settings: Settings, run: RunConfig) -> int:
     if base is not None:
         kind: TokenizerKind = base.tokenizer.kind  # type: ignore[assignment]  # a class's name is one of them
         model, data = base.model, dataclasses.replace(data, tokenizer=kind)
-    prepared = _prepared(data, run, console, tokenizer, base, tuning)
+    template = _template(tuning, base, recorded, run)
+    prepared = _prepared(data, run, console, tokenizer, base, tuning, template)
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
     start = None
@@ -101,7 +106,7 @@ def _launch(settings: Settings, run: RunConfig) -> int:
             raise TidegateError(
                 f"{folder.path} holds a run already: resume it (--resume {folder.path}) or choose another --out."
             )
-        return Training(folder, record, recorded, prepared, feed, state, console, start).run()
+        return Training(folder, record, recorded, prepared, feed, state, console, start, template).run()
 
 
 def _resumed(run: RunConfig) -> tuple[RunFolder, RunRecord]:
@@ -111,11 +116,11 @@ def _resumed(run: RunConfig) -> tuple[RunFolder, RunRecord]:
     return folder, read_record(folder.record)
 
 
-def _settled(settings: Settings, recorded: RunRecord, run: RunConfig) -> Settings:
+def _settled(settings: RunSettings, recorded: RunRecord, run: RunConfig) -> RunSettings:
     """Return the settings of a run's record; where others are asked for, that is an error."""
     data, named = settings.data, run.given - {"data", "validation_data"}
     settle(dataclasses.replace(data, data=(), validation_data=None), recorded.data, DataConfig, named)
-    return Settings(
+    return RunSettings(
         dataclasses.replace(  # the text may have moved: its digest decides
             recorded.data,
             data=data.data or recorded.data.data,
@@ -156,18 +161,55 @@ def _prepared(
     tokenizer: Tokenizer | None,
     base: ModelFolder | None,
     tuning: TuningConfig | None,
+    template: ChatTemplate | None,
 ) -> Prepared:
     joins = None
-    if base is not None and tuning is not None and tokenizer is None:
-        tokenizer = base.tokenizer if tuning.new_tokens == "unknown" or tuning.lora_rank is not None else None
-        joins = base.tokenizer if tuning.new_tokens == "add" else None
-    prepared = prepare_text(data, run.cache, console, tokenizer, run.processes, joins)
+    keeps = tuning is not None and (tuning.new_tokens == "unknown" or tuning.lora_rank is not None)
+    if template is not None:
+        known = tokenizer or (base.tokenizer if base is not None else None)
+        assert known is not None
+        prepared = _prepared_dialogues(data, run, console, known, template, adds=tokenizer is None and not keeps)
+    else:
+        if base is not None and tuning is not None and tokenizer is None:
+            tokenizer = base.tokenizer if keeps else None
+            joins = base.tokenizer if tuning.new_tokens == "add" else None
+        prepared = prepare_text(data, run.cache, console, tokenizer, run.processes, joins)
     if prepared.validation is not None and len(prepared.validation) < 2:
         raise TidegateError(
             "The validation text is too short, one token, and two are needed, for the first is predicted from nothing: "
             "give more text, a larger --validation, or 0 for none."
         )
     return prepared
+
+
+def _template(
+    tuning: TuningConfig | None, base: ModelFolder | None, recorded: RunRecord | None, run: RunConfig
+) -> ChatTemplate | None:
+    """Return the template of conversations: that of a resumed run, the one that is named, or the model's own."""
+    if tuning is None or tuning.task == "lm":
+        return None
+    if recorded is not None and (kept := read_template(Path(str(run.resume)))) is not None:
+        return kept
+    if tuning.template is None:
+        return (read_template(base.path) if base is not None else None) or ChatTemplate.of("turns")
+    path = Path(tuning.template)
+    return read_template_file(path) if path.is_file() else ChatTemplate.of(tuning.template)
+
+
+def _prepared_dialogues(
+    data: DataConfig, run: RunConfig, console: SteadyConsole, tokenizer: Tokenizer, template: ChatTemplate, adds: bool
+) -> Prepared:
+    if not data.data:
+        raise TidegateError("No conversations are named: give .jsonl or .json files, or their folder.")
+    held_out = () if data.validation_data is None else (data.validation_data,)
+    how = Settings(template, data.validation, held_out, data.encoding)
+    with waiting(console, "preparing the conversations") as progress:
+        tell = partial(_told, progress)
+        return prepare_dialogues(data.data, how, tokenizer, cache_folder(run.cache), adds, tell)
+
+
+def _told(progress: Callable[[int, int], None], label: str, done: int, total: int) -> None:
+    progress(done, total)
 
 
 def _tuned_start(

@@ -79,7 +79,10 @@ class Protocol:
 
 
 def metric_name(protocol: Protocol, loss: LossSum, store: TokenStore) -> str:
-    """Return the protocol's name, which also tells where a loss is of the text's first tokens alone."""
+    """Return the protocol's name, which also tells where a loss is of answers alone, or of the text's first tokens
+    alone."""
+    if store.is_marked:
+        return f"answers_{protocol.name}"
     return protocol.name + ("" if loss.tokens == len(store) - 1 else f"_first_{loss.tokens}")
 
 
@@ -103,37 +106,52 @@ def measure(
     total = len(store) - 1 if limit is None else min(limit, len(store) - 1)
     if total < 1:
         raise TidegateError(f"The text to measure has {len(store)} token(s), but two are needed: give more text.")
-    part = protocol.window or math.ceil(total / min(protocol.lanes, total))
-    starts = range(0, total, part)
-    nats, done = 0.0, 0
-    side_by_side = WINDOW_BATCH if protocol.window else len(starts)
-    for group in range(0, len(starts), side_by_side):
+    bounds = _bounds(store, protocol, total)
+    begins, ends = bounds[:-1], bounds[1:]
+    nats, done, learnt = 0.0, 0, 0
+    side_by_side = WINDOW_BATCH if protocol.window else len(begins)
+    for group in range(0, len(begins), side_by_side):
         state: State | None = None
-        batch = np.array(starts[group : group + side_by_side])
-        for step in range(0, part, STEPS_AT_ONCE):
-            T, end = min(STEPS_AT_ONCE, part - step), np.minimum(batch + part, total)
-            inputs, targets, weight = _window(store, batch + step, end, T)
+        begin, end = begins[group : group + side_by_side], ends[group : group + side_by_side]
+        longest = int((end - begin).max())
+        for step in range(0, longest, STEPS_AT_ONCE):
+            T = min(STEPS_AT_ONCE, longest - step)
+            inputs, targets, weight = _window(store, begin + step, end, T)
             loss, features = model.loss(inputs, targets, weight, state, inputs == tokenizer.document_id)
             state = features.state
             nats += float(loss.double())
-            done += int(weight.sum())
+            learnt += int(weight.sum())
+            done += int(np.clip(end - begin - step, 0, T).sum())
             progress(done, total)
-    return LossSum(nats, total, *_text_size(store, tokenizer, total))
+    return LossSum(nats, learnt, *_text_size(store, tokenizer, total))
+
+
+def _bounds(store: TokenStore, protocol: Protocol, total: int) -> np.ndarray:
+    """Return where the parts of a text begin, and where the last ends. Conversations are not cut: a part begins with
+    the first that lies there."""
+    part = protocol.window or math.ceil(total / min(protocol.lanes, total))
+    begins = np.arange(0, total, part)
+    if store.is_marked and len(store.document_starts):
+        places = np.searchsorted(store.document_starts, begins, side="right") - 1
+        begins = np.unique(store.document_starts[np.maximum(places, 0)])
+    return np.append(begins, total)
 
 
 def _text_size(store: TokenStore, tokenizer: Tokenizer, predicted: int) -> tuple[int, int]:
     """Return bytes and characters of the tokens predicted, all but the first; zeros where these are a part of the text
     in which a token may be unknown: what such a token stood for is not known, and the store counts the whole text."""
     first = tokenizer.token_bytes(int(store.read(0, 1)[0]))
-    if predicted == len(store) - 1:
+    if predicted == len(store) - 1 and not store.is_marked:
         return store.byte_count - len(first), store.character_count - len(first.decode(errors="replace"))
     if store.unknown_count:
         return 0, 0
     tokens = [tokenizer.token_bytes(token) for token in range(tokenizer.vocabulary_size)]
     # a character is counted at its first byte, since a token may end amid one
     lengths = np.array([(len(token), sum(byte & 0xC0 != 0x80 for byte in token)) for token in tokens])
-    blocks = (store.read(i, min(i + TOKENS_AT_ONCE, predicted + 1)) for i in range(1, predicted + 1, TOKENS_AT_ONCE))
-    size = sum(lengths[block].sum(axis=0) for block in blocks)
+    size = np.zeros(2, np.int64)
+    for begin in range(1, predicted + 1, TOKENS_AT_ONCE):
+        ids, marks = store.read_marked(begin, min(begin + TOKENS_AT_ONCE, predicted + 1))
+        size += lengths[ids[marks]].sum(axis=0)
     return int(size[0]), int(size[1])
 
 
@@ -146,6 +164,6 @@ def _window(
     for lane, (start, stop) in enumerate(zip(begin, end, strict=True)):
         count = max(0, min(T, int(stop) - int(start)))
         if count:
-            ids[: count + 1, lane] = store.read(int(start), int(start) + count + 1)
-            weight[:count, lane] = 1
+            ids[: count + 1, lane], marks = store.read_marked(int(start), int(start) + count + 1)
+            weight[:count, lane] = marks[1:]
     return torch.from_numpy(ids[:-1]), torch.from_numpy(ids[1:]), torch.from_numpy(weight)

@@ -36,7 +36,7 @@ def train_step(state: TrainState, batch: Batch, config: TrainingConfig, rate: fl
     masks = DropoutMasks(Shares.of(config, state.model.config.block), config.seed, state.progress.step)
     text = (batch.inputs, batch.targets, batch.weight)
     nats, features = state.model.loss(*text, state.carried, batch.fresh, masks, batch.sample)
-    loss = nats / batch.weight.sum()
+    loss = nats / batch.weight.sum().clamp(min=1)  # a window may be all questions
     state.optimizer.zero_grad()
     (loss + activity_penalty(features, batch.fresh, config.ar, config.tar)).backward()
     norm = clip_grad_norm_(state.model.parameters(), config.clip)

@@ -56,7 +56,7 @@ class RunOutside:
         loss = measure(state.model, self.prepared.validation, self.prepared.tokenizer, CARRIED, limit=self.limit)
         self.results = {metric_name(CARRIED, loss, self.prepared.validation): loss}
         return {
-            "protocol": CARRIED.name,
+            "protocol": ("answers_" if self.prepared.validation.is_marked else "") + CARRIED.name,
             "validation": loss.nats_a_token,
             "sample": self.sample,
         }
@@ -79,9 +79,26 @@ class RunOutside:
 
 
 def write_sample(model: TrainedModel, prepared: Prepared, sample: int, tokens: int = SAMPLE_TOKENS) -> str:
-    """Have the model as it stands write some text, through the running half."""
+    """Have the model as it stands write some text, through the running half; one that learns to answer gets the first
+    question that is held out."""
     writer = Model(model.config, prepared.tokenizer, model.tensors(), len(prepared.train.document_starts))
+    if prepared.train.is_marked:
+        return _answer(writer, prepared, sample, tokens)
     return writer.generate(sampling=Sampling(seed=0), max_tokens=tokens, sample=sample)
+
+
+def _answer(writer: Model, prepared: Prepared, sample: int, tokens: int) -> str:
+    store = prepared.validation or prepared.train
+    begin, end = store.document_starts[0], len(store) if len(store.document_starts) < 2 else store.document_starts[1]
+    ids, marks = store.read_marked(int(begin), int(end))
+    question, rest = prepared.tokenizer.decode(ids[: marks.argmax()]), prepared.tokenizer.decode(ids[marks])
+    answer = writer.generate(question, sampling=Sampling(seed=0), max_tokens=tokens, stop=(rest[-1:],), sample=sample)
+    return f"{spoken(question)}\n→ {spoken(answer)}"
+
+
+def spoken(text: str) -> str:
+    """Return a text without the control characters by which a template marks turns."""
+    return "".join(c for c in text if c >= " " or c == "\n").strip()
 
 
 @contextlib.contextmanager

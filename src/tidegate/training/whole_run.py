@@ -12,9 +12,11 @@ from rich.text import Text
 
 from tidegate.errors import TidegateError
 from tidegate.folder.card import write_card
+from tidegate.folder.chat_file import write_template
 from tidegate.folder.model_folder import write_config
 from tidegate.models.adapted import AdaptedModel
 from tidegate.nn.sequence import kernels_line
+from tidegate.text.chat_template import ChatTemplate
 from tidegate.text.overlap import longest_run_in_store
 from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
@@ -51,6 +53,8 @@ class Training:
     console: Console
     start: TunedStart | None = None
     """what a fine-tuning starts from"""
+    template: ChatTemplate | None = None
+    """of conversations, where these are learnt"""
     changes: dict[str, float] = field(default_factory=dict)
     """losses before a fine-tuning, and, of the old text, after it, by names for people"""
 
@@ -118,6 +122,8 @@ class Training:
         write_record(self.folder.record, first)
         documents = len(self.prepared.train.document_starts)
         write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents)
+        if self.template is not None:
+            write_template(self.folder.path, self.template)
         if self.recorded is None:
             return None
         if not self.folder.checkpoint.exists():  # killed before its first checkpoint: it begins again, the same
@@ -160,7 +166,7 @@ class Training:
         results: dict[str, LossSum] = {}
         if (text := self.prepared.validation) is not None:
             limit = self.record.training.final_tokens
-            for protocol in (CARRIED, WINDOW256):
+            for protocol in (CARRIED,) if text.is_marked else (CARRIED, WINDOW256):
                 with waiting(self.console, f"measuring, {protocol.name}") as progress:
                     loss = measure(state.model, text, self.prepared.tokenizer, protocol, progress, limit)
                 results[metric_name(protocol, loss, text)] = loss

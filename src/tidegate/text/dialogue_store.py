@@ -1,0 +1,130 @@
+"""Conversations become stores of tokens in which the answers are marked: these are learnt, all else is only read.
+
+A conversation is a document. Its parts are encoded each by itself, cut where an answer begins and ends, since a model
+that chats reads and writes them so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+from tidegate.errors import TidegateError
+from tidegate.text.block_work import Ids
+from tidegate.text.chat_template import ChatTemplate, Segment
+from tidegate.text.dialogue import Message, find_dialogues, read_dialogues
+from tidegate.text.measured import Found
+from tidegate.text.prepare import Prepared
+from tidegate.text.store import StoreWriter, TokenStore
+from tidegate.text.tokenizer import Tokenizer, train
+from tidegate.text.tokenizers.base import canonical_digest
+
+VERSION = 1
+
+
+class Settings(NamedTuple):
+    """How conversations are read, split and encoded."""
+
+    template: ChatTemplate
+    validation: float = 0.1
+    """share of the conversations, the last, that is held out"""
+    validation_data: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+
+
+def prepare_dialogues(
+    data: Sequence[str],
+    settings: Settings,
+    tokenizer: Tokenizer,
+    cache: Path,
+    adds: bool = False,
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+) -> Prepared:
+    """Read conversations, split them, and encode both parts; the stores are kept in the cache.
+
+    tokenizer: of the model; adds: it gets what it lacks of the conversations. TidegateError for whatever the user can
+    mend.
+    """
+    train_part, held_out = _split(data, settings)
+    if not train_part:
+        raise TidegateError("There is no conversation to learn from: give more, or a smaller --validation.")
+    total = len(train_part) + len(held_out)
+    texts = ([settings.template.segments(turns) for turns in part] for part in (train_part, held_out))
+    rendered = [list(part) for part in texts]
+    if adds and tokenizer.unknown_id is not None:
+        pieces = (segment.text for part in rendered for segments in part for segment in segments)
+        tokenizer = tokenizer.joined(train(tokenizer.kind, pieces))
+    text_digest = _digest(rendered)
+    digest = canonical_digest([text_digest, tokenizer.digest, VERSION])
+    folder = cache / f"dialogues-{digest[:32]}"
+    names = ["train", *(["validation"] if held_out else [])]
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"dialogues-{digest[:32]}.lock"):
+            reused = folder.exists()
+            if not reused:
+                partial = folder.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                done = 0
+                for name, part in zip(names, rendered, strict=False):
+                    with StoreWriter(partial / name, tokenizer, is_marked=True) as writer:
+                        for segments in part:
+                            writer.write(encoded(segments, tokenizer))
+                            done += 1
+                            progress("Encoding the conversations", done, total)
+                        writer.finish()
+                partial.rename(folder)
+            stores = [TokenStore(folder / name, tokenizer.digest) for name in names]
+    except OSError as error:
+        raise TidegateError(
+            f"The conversations could not be written to {cache} ({error.strerror or error}): make room or mend the "
+            "permissions and run again, or give another folder by --cache."
+        ) from None
+    found = Found(files=len(find_dialogues(data)), documents=len(train_part))
+    return Prepared(tokenizer, stores[0], stores[1] if held_out else None, digest, reused, text_digest, found)
+
+
+def encoded(segments: Iterable[Segment], tokenizer: Tokenizer) -> Ids:
+    """Return a conversation's ids, after the document token; those of answers are V higher."""
+    parts = [np.array([tokenizer.document_id], np.uint32)]
+    size = characters = unknown = 0
+    for segment in segments:
+        ids = tokenizer.encode_normalized(segment.text)
+        size, characters = size + len(segment.text.encode()), characters + len(segment.text)
+        if tokenizer.unknown_id is not None:
+            unknown += int((ids == tokenizer.unknown_id).sum())
+        parts.append(ids + tokenizer.vocabulary_size if segment.learnt else ids)
+    joined = np.concatenate(parts).astype(np.uint32)
+    return Ids(joined, np.zeros(1, np.int64), size, characters, unknown)
+
+
+def _split(data: Sequence[str], settings: Settings) -> tuple[list[tuple[Message, ...]], list[tuple[Message, ...]]]:
+    """Return the conversations to learn from, each once, and those that are held out."""
+    whole = list(_distinct(read_dialogues(find_dialogues(data), settings.encoding)))
+    if settings.validation_data:
+        held_out = list(read_dialogues(find_dialogues(settings.validation_data), settings.encoding))
+        known = set(held_out)
+        return [turns for turns in whole if turns not in known], held_out
+    count = round(len(whole) * settings.validation)
+    return whole[: len(whole) - count], whole[len(whole) - count :]
+
+
+def _distinct(dialogues: Iterator[tuple[Message, ...]]) -> Iterator[tuple[Message, ...]]:
+    return iter(dict.fromkeys(dialogues))
+
+
+def _digest(parts: Sequence[Sequence[Sequence[Segment]]]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for segments in part:
+            digest.update(json.dumps(segments).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
