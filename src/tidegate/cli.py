@@ -112,6 +112,16 @@ VERBS = {
         ),
         positional="model",
     ),
+    "import": Verb(
+        "tidegate.import_model:import_model",
+        ("tidegate.import_model:ImportSettings",),
+        "Take a torch.nn language model's weights; needs no PyTorch.",
+        (
+            ("tidegate import lstm.safetensors --vocabulary chars.json --out runs/lstm", "a model of characters"),
+            ("tidegate import ptb.safetensors --vocabulary words.txt --tokens whitespace --out runs/ptb", "of words"),
+        ),
+        positional="weights",
+    ),
     "prepare": Verb(
         "tidegate.prepare:prepare",
         ("tidegate.config:DataConfig", "tidegate.prepare:PrepareSettings"),

@@ -36,6 +36,8 @@ class Card:
     """machine and versions"""
     base: str = ""
     """the model that this one was fine-tuned from; empty where it was trained from scratch"""
+    imported: bool = False
+    """whether the weights came from elsewhere"""
     is_adapter: bool = False
     """whether the folder holds changes to that model alone"""
 
@@ -68,10 +70,11 @@ def render_card(card: Card, folder: str) -> str:
 def _summary(card: Card) -> str:
     m = card.model
     what = "An adapter, low-rank changes to a" if card.is_adapter else "A"
-    how = f"fine-tuned from {_line(card.base)}" if card.base else "trained from scratch"
+    how = f"fine-tuned from {_line(card.base)} by Tidegate" if card.base else "trained from scratch by Tidegate"
+    how = "imported from weights of torch.nn's layers" if card.imported else how
     return (
         f"{what} recurrent language model of {card.parameters:,} parameters ({m.layers} × {m.hidden_size} {m.cell}, "
-        f"{m.block} blocks), {how} by Tidegate. It predicts each next token of a text from all tokens "
+        f"{m.block} blocks), {how}. It predicts each next token of a text from all tokens "
         f"before it; it knows nothing but the text below{' and that of its base' if card.base else ''}, and states no "
         "facts."
     )

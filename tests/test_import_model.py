@@ -1,0 +1,138 @@
+"""Weights from elsewhere: the imported model computes what torch.nn's layers do; what is no such model is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import tidegate
+from tidegate.cli import main
+from tidegate.errors import TidegateError
+from tidegate.import_model import ImportSettings, import_model
+
+WORDS = ["<eos>", "the", "tide", "<unk>", "comes", "in"]
+
+
+class Model(nn.Module):
+    """As a hundred tutorials have it."""
+
+    def __init__(self, cell, V, E, H, layers, bias=True, decoder_bias=True):
+        super().__init__()
+        self.encoder = nn.Embedding(V, E)
+        self.rnn = cell(E, H, layers, bias=bias)
+        self.decoder = nn.Linear(H, V, bias=decoder_bias)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.5)
+
+    def forward(self, ids):
+        return self.decoder(self.rnn(self.encoder(ids))[0])
+
+
+def imported(tmp_path, model, names, **settings):
+    safetensors.torch.save_file({n: t.clone() for n, t in model.state_dict().items()}, tmp_path / "w.safetensors")
+    (tmp_path / "v.json").write_text(json.dumps(names), encoding="utf-8")
+    how = {"vocabulary": str(tmp_path / "v.json"), "out": str(tmp_path / "out"), **settings}
+    assert import_model(ImportSettings(str(tmp_path / "w.safetensors"), **how)) == 0
+    return tidegate.load(tmp_path / "out")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cell", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize(("E", "layers", "bias"), [(5, 1, True), (7, 2, False), (7, 3, True)])
+def test_the_logits_are_those_of_torch(tmp_path, cell, E, layers, bias):
+    """Characters in any order: the same text, token by token."""
+    torch.manual_seed(3)
+    names = ["潮", "b", "a", " ", "\n", "水"]
+    plain = Model(cell, len(names), E, 7, layers, bias, decoder_bias=bias)
+    model = imported(tmp_path, plain, names)
+    text = "潮水 ab\n潮"
+    wanted = plain(torch.tensor([[names.index(c)] for c in text]))[:, 0].numpy()
+    state = model.initial_state()
+    for position, token in enumerate(model.tokenizer.encode(text)):
+        logits, state = model.step(int(token), state)
+        for c in names:
+            found = logits[int(model.tokenizer.encode(c)[0])]
+            assert found == pytest.approx(wanted[position][names.index(c)], rel=1e-4, abs=1e-4)
+
+
+@torch.no_grad()
+def test_words_and_a_tied_decoder(tmp_path):
+    plain = Model(nn.LSTM, len(WORDS), 6, 6, 1)
+    plain.decoder.weight = plain.encoder.weight
+    model = imported(tmp_path, plain, {name: number for number, name in enumerate(WORDS)}, tokens="whitespace")
+    assert model.config.tied
+    ids = model.tokenizer.encode(" the tide comes in \n the moon")
+    assert model.tokenizer.decode(ids) == " the tide comes in \n the\ufffd"
+    numbers = [1, 2, 4, 5, 0, 1, 3]
+    wanted = plain(torch.tensor(numbers)[:, None])[-1, 0].numpy()
+    logits, _ = model.read(ids, model.initial_state())
+    np.testing.assert_allclose(logits[int(ids[1])], wanted[2], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(logits[model.tokenizer.unknown_id], wanted[3], rtol=1e-4, atol=1e-4)
+    assert "imported from" in (tmp_path / "out/README.md").read_text("utf-8")
+
+
+def weights(change):
+    tensors = dict(Model(nn.LSTM, 4, 3, 5, 2).state_dict())
+    change(tensors)
+    return tensors
+
+
+MISTAKES = [
+    (lambda t: t.pop("rnn.weight_hh_l1"), "weight_hh_l1 is missing"),
+    (lambda t: t.update({"rnn.weight_ih_l0_reverse": t["rnn.weight_ih_l0"].clone()}), "two directions"),
+    (lambda t: t.update({"other.weight_ih_l0": t["rnn.weight_ih_l0"].clone()}), "no one stack"),
+    (lambda t: t.pop("encoder.weight"), "one embedding"),
+    (lambda t: t.update({"decoder.weight": torch.zeros(4, 9)}), "one decoder|is taken|of no such"),
+    (lambda t: t.update({"decoder.weight": torch.zeros(9, 5)}), "the decoder is"),
+    (lambda t: t.update({"rnn.bias_ih_l0": torch.zeros(7)}), "bias_ih_l0 is"),
+    (lambda t: t.update({"conv.weight": torch.zeros(2, 2, 2)}), "of no such model"),
+    (lambda t: t.update({"encoder.weight": torch.full((4, 3), float("nan"))}), "not finite"),
+    (lambda t: [t.pop(n) for n in list(t) if n.startswith("rnn")], "no one stack"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES, ids=[message for _, message in MISTAKES])
+def test_what_is_no_such_model(tmp_path, change, message):
+    safetensors.torch.save_file(weights(change), tmp_path / "w.safetensors")
+    (tmp_path / "v.txt").write_text("a\nb\nc\nd\n")
+    with pytest.raises(TidegateError, match=message):
+        import_model(
+            ImportSettings(str(tmp_path / "w.safetensors"), str(tmp_path / "v.txt"), out=str(tmp_path / "out"))
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ("a\nb\nc", "has 3 tokens"),
+        ("a\nb\nc\na", "twice"),
+        ("a\nb\nc\ndd", "not one character"),
+        ("[1, 2]", "strings"),
+        ("[", "JSON"),
+    ],
+)
+def test_vocabularies_that_do_not_fit(tmp_path, vocabulary, message):
+    safetensors.torch.save_file(weights(lambda t: None), tmp_path / "w.safetensors")
+    (tmp_path / "v.txt").write_text(vocabulary)
+    with pytest.raises(TidegateError, match=message):
+        import_model(
+            ImportSettings(str(tmp_path / "w.safetensors"), str(tmp_path / "v.txt"), out=str(tmp_path / "out"))
+        )
+
+
+def test_the_command_line(tmp_path, capsys):
+    (tmp_path / "w.pt").write_bytes(b"x")
+    common = ["--vocabulary", "v", "--out", str(tmp_path / "out")]
+    assert main(["import", str(tmp_path / "w.pt"), *common]) == 2
+    assert "pickle" in capsys.readouterr().err
+    assert main(["import", str(tmp_path / "w.safetensors"), *common]) == 2
+    assert main(["import", "w.safetensors", "--out", str(tmp_path)]) == 2
+    assert "vocabulary is not given" in capsys.readouterr().err
+    assert main(["import", "w.safetensors", "--vocabulary", "v", "--out", str(tmp_path)]) == 2
+    assert "not an empty folder" in capsys.readouterr().err
