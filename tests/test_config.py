@@ -67,6 +67,11 @@ OUT_OF_RANGE = [
     (EvaluateConfig, "window", 0),
     (EvaluateConfig, "lanes", 0),
     (EvaluateConfig, "threads", 0),
+    (EvaluateConfig, "dynamic_rate", 0.0),
+    (EvaluateConfig, "dynamic_decay", 1.5),
+    (EvaluateConfig, "neural_cache", 0),
+    (EvaluateConfig, "cache_weight", 1.0),
+    (EvaluateConfig, "cache_sharpness", -1.0),
 ]
 
 

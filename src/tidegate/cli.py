@@ -173,6 +173,10 @@ VERBS = {
         (
             ("tidegate evaluate runs/shakespeare", "on the validation text of its training"),
             ("tidegate evaluate runs/shakespeare --data sonnets.txt", "on another text"),
+            (
+                "tidegate evaluate runs/ptb --data ptb.test.txt --lanes 1 --neural-cache 2000 --dynamic",
+                "also with a model that goes on learning as it reads",
+            ),
             ("tidegate evaluate runs/shakespeare --json", "for a program to read"),
         ),
         positional="model",

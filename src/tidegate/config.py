@@ -333,6 +333,19 @@ class EvaluateConfig:
     """Tokens that the protocol window… reads from the initial state."""
     lanes: int = 20
     """Equal parts that carried… reads side by side, the state carried through each; 1 is exact, and slow."""
+    dynamic: bool = False
+    """Measure also with dynamic evaluation: the model learns from each window after it has predicted it."""
+    dynamic_rate: float | None = None
+    """Its rate; what of these settings is not given is chosen on the validation text of the training."""
+    dynamic_decay: float | None = None
+    """How far its weights go back, after each window, to those of the training."""
+    neural_cache: int | None = None
+    """Measure also with a neural cache of so many steps, such as 2000: tokens that came after a like state are
+    likelier."""
+    cache_weight: float | None = None
+    """Its share of the probability."""
+    cache_sharpness: float | None = None
+    """Factor on the products of states by which it remembers."""
     json: bool = False
     """Print one JSON object instead of a table."""
     threads: int | None = None
@@ -344,4 +357,17 @@ class EvaluateConfig:
         check_paths(self, "data", "cache")
         within(self, "window", 1, 1_000_000)
         within(self, "lanes", 1, 65536)
+        within(self, "dynamic_rate", 1e-9, 100)
+        within(self, "dynamic_decay", 0, 1)
+        within(self, "neural_cache", 1, 1_000_000)
+        within(self, "cache_weight", 1e-6, 1 - 1e-6)
+        within(self, "cache_sharpness", 0, 1e6)
         within(self, "threads", 1, 4096)
+        for name, of, on in (
+            ("dynamic_rate", "dynamic", self.dynamic),
+            ("dynamic_decay", "dynamic", self.dynamic),
+            ("cache_weight", "neural_cache", self.neural_cache is not None),
+            ("cache_sharpness", "neural_cache", self.neural_cache is not None),
+        ):
+            if getattr(self, name) is not None and not on:
+                raise TidegateError(f"{name} is given, but not --{of.replace('_', '-')}, of which it is a setting.")

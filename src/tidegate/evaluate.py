@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -19,6 +20,16 @@ from tidegate.models.language_model import LanguageModel
 from tidegate.nn.sequence import kernels_line
 from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
+from tidegate.training.adaptive import (
+    DECAYS,
+    RATES,
+    SHARPNESSES,
+    WEIGHTS,
+    measure_cache,
+    measure_dynamic,
+    tuned_cache,
+    tuned_dynamic,
+)
 from tidegate.training.measure import LossSum, Protocol, measure
 from tidegate.training.record import read_record
 from tidegate.training.run_folder import RunFolder
@@ -41,6 +52,7 @@ def evaluate(config: EvaluateConfig) -> int:
     for protocol in (Protocol(lanes=config.lanes), Protocol(window=config.window)):
         with waiting(console, f"measuring, {protocol.name}") as progress:
             results[protocol.name] = measure(model, store, folder.tokenizer, protocol, progress)
+    results |= _adaptive(config, folder, model, store, console)
     if config.json:
         found = {
             f"{name}/{figure}": value for name, loss in results.items() for figure, value in loss.figures().items()
@@ -53,6 +65,41 @@ def evaluate(config: EvaluateConfig) -> int:
     else:
         _print_table(console, what, store, results)
     return 0
+
+
+def _adaptive(
+    config: EvaluateConfig, folder: ModelFolder, model: LanguageModel, store: TokenStore, console: Console
+) -> dict[str, LossSum]:
+    """Measure as asked with a model that goes on learning as it reads."""
+    results: dict[str, LossSum] = {}
+    carried, lanes, tokenizer = Protocol(lanes=config.lanes).name, config.lanes, folder.tokenizer
+    if config.neural_cache is not None:
+        weights = WEIGHTS if config.cache_weight is None else (config.cache_weight,)
+        sharpnesses = SHARPNESSES if config.cache_sharpness is None else (config.cache_sharpness,)
+        tuned_on = _tuning_text(config, folder, console) if len(weights) * len(sharpnesses) > 1 else store
+        with waiting(console, "choosing the cache's settings") as progress:
+            cache = tuned_cache(model, tuned_on, tokenizer, lanes, config.neural_cache, weights, sharpnesses, progress)
+        with waiting(console, f"measuring, {cache.name}") as progress:
+            results[f"{carried}_{cache.name}"] = measure_cache(model, store, tokenizer, lanes, [cache], progress)[0]
+    if config.dynamic:
+        rates = RATES if config.dynamic_rate is None else (config.dynamic_rate,)
+        decays = DECAYS if config.dynamic_decay is None else (config.dynamic_decay,)
+        tuned_on = _tuning_text(config, folder, console) if len(rates) * len(decays) > 1 else store
+        with waiting(console, "choosing the settings of dynamic evaluation") as progress:
+            dynamic = tuned_dynamic(model, tuned_on, tokenizer, lanes, rates, decays, progress)
+        with waiting(console, f"measuring, {dynamic.name}") as progress:
+            results[f"{carried}_{dynamic.name}"] = measure_dynamic(model, store, tokenizer, lanes, dynamic, progress)
+    return results
+
+
+def _tuning_text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> TokenStore:
+    """Return the validation text of the training, on which settings are chosen, never on the text that is measured."""
+    if config.data is None:
+        raise TidegateError(
+            "Settings cannot be chosen on the text that they are measured on: name another text by --data, or give "
+            "--cache-weight and --cache-sharpness, or --dynamic-rate and --dynamic-decay."
+        )
+    return _text(dataclasses.replace(config, data=None), folder, console)[0]
 
 
 def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tuple[TokenStore, str]:

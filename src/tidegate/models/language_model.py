@@ -117,7 +117,7 @@ class LanguageModel(nn.Module):
         inputs: ``(T, B)`` int64; state: one a layer, None means zeros; fresh: ``(T, B)`` bool, see `run_cell`;
         masks: dropout while training, None for none. Returns logits ``(T, B, V)`` and the state after the last step.
         """
-        features = self._features(inputs, state, fresh, masks)
+        features = self.features(inputs, state, fresh, masks)
         return self.output(features.x), features.state
 
     def loss(
@@ -136,7 +136,7 @@ class LanguageModel(nn.Module):
         for these targets, the part of the vocabulary among which the loss is computed, None means all; the others as
         in `forward`. Returns a scalar, in nats, and the features, with the state after the last step.
         """
-        features = self._features(inputs, state, fresh, masks)
+        features = self.features(inputs, state, fresh, masks)
         vectors: Tensor = self.output.weight
         bias: Tensor = self.output.bias
         if sample is not None:
@@ -145,9 +145,14 @@ class LanguageModel(nn.Module):
             targets = sample.targets
         return linear_cross_entropy(features.x, vectors, bias, targets, weight), features
 
-    def _features(
-        self, inputs: Tensor, state: State | None, fresh: Tensor | None, masks: DropoutMasks | None
+    def features(
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        fresh: Tensor | None = None,
+        masks: DropoutMasks | None = None,
     ) -> Features:
+        """Compute what the output layer reads, and the state; the arguments are those of `forward`."""
         shares = Shares() if masks is None else masks.shares
         x = self.embedding(inputs)
         if masks is not None:

@@ -103,10 +103,8 @@ def measure(
 
     A document starts from the initial state under either protocol. `progress` is told tokens done and in all.
     """
-    total = len(store) - 1 if limit is None else min(limit, len(store) - 1)
-    if total < 1:
-        raise TidegateError(f"The text to measure has {len(store)} token(s), but two are needed: give more text.")
-    bounds = _bounds(store, protocol, total)
+    total = predicted_tokens(store, limit)
+    bounds = part_bounds(store, protocol, total)
     begins, ends = bounds[:-1], bounds[1:]
     nats, done, learnt = 0.0, 0, 0
     side_by_side = WINDOW_BATCH if protocol.window else len(begins)
@@ -116,17 +114,25 @@ def measure(
         longest = int((end - begin).max())
         for step in range(0, longest, STEPS_AT_ONCE):
             T = min(STEPS_AT_ONCE, longest - step)
-            inputs, targets, weight = _window(store, begin + step, end, T)
+            inputs, targets, weight = read_lanes(store, begin + step, end, T)
             loss, features = model.loss(inputs, targets, weight, state, inputs == tokenizer.document_id)
             state = features.state
             nats += float(loss.double())
             learnt += int(weight.sum())
             done += int(np.clip(end - begin - step, 0, T).sum())
             progress(done, total)
-    return LossSum(nats, learnt, *_text_size(store, tokenizer, total))
+    return LossSum(nats, learnt, *text_size(store, tokenizer, total))
 
 
-def _bounds(store: TokenStore, protocol: Protocol, total: int) -> np.ndarray:
+def predicted_tokens(store: TokenStore, limit: int | None) -> int:
+    """Return how many tokens are predicted: all but the first, or `limit`."""
+    total = len(store) - 1 if limit is None else min(limit, len(store) - 1)
+    if total < 1:
+        raise TidegateError(f"The text to measure has {len(store)} token(s), but two are needed: give more text.")
+    return total
+
+
+def part_bounds(store: TokenStore, protocol: Protocol, total: int) -> np.ndarray:
     """Return where the parts of a text begin, and where the last ends. Conversations are not cut: a part begins with
     the first that lies there."""
     part = protocol.window or math.ceil(total / min(protocol.lanes, total))
@@ -137,7 +143,7 @@ def _bounds(store: TokenStore, protocol: Protocol, total: int) -> np.ndarray:
     return np.append(begins, total)
 
 
-def _text_size(store: TokenStore, tokenizer: Tokenizer, predicted: int) -> tuple[int, int]:
+def text_size(store: TokenStore, tokenizer: Tokenizer, predicted: int) -> tuple[int, int]:
     """Return bytes and characters of the tokens predicted, all but the first; zeros where these are a part of the text
     in which a token may be unknown: what such a token stood for is not known, and the store counts the whole text."""
     first = tokenizer.token_bytes(int(store.read(0, 1)[0]))
@@ -155,7 +161,7 @@ def _text_size(store: TokenStore, tokenizer: Tokenizer, predicted: int) -> tuple
     return int(size[0]), int(size[1])
 
 
-def _window(
+def read_lanes(
     store: TokenStore, begin: np.ndarray, end: np.ndarray, T: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Read T inputs and targets from each `begin` up to its `end`; beyond it the weight is 0."""
