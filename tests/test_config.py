@@ -82,7 +82,20 @@ def test_a_value_out_of_range_names_field_value_and_range(kind, field, value):
 
 
 def test_every_checked_field_is_in_the_table():
-    free = {"data", "validation_data", "tied", "model", "json", "cache", "out", "resume", "find_lr", "given"}
+    free = {
+        "data",
+        "validation_data",
+        "tied",
+        "model",
+        "json",
+        "cache",
+        "out",
+        "resume",
+        "find_lr",
+        "given",
+        "adapter",
+        "dynamic",
+    }
     free |= {"encoding", "columns", "keep_duplicates", "shuffle"}
     for kind in (ModelConfig, DataConfig, TrainingConfig, EvaluateConfig, RunConfig):
         for field in dataclasses.fields(kind):

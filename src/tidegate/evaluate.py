@@ -142,7 +142,10 @@ def _print_table(console: Console, what: str, store: TokenStore, results: dict[s
                 "yellow",
             )
         )
-    table = Table("protocol", "nats a token", "perplexity", "bits a byte", "bits a character")
+    table = Table()
+    table.add_column("protocol", overflow="fold")
+    for figure in ("nats a token", "perplexity", "bits a byte", "bits a character"):
+        table.add_column(figure)
     for name, loss in results.items():
         table.add_row(name, *(f"{value:.4f}" for value in loss.figures().values()))
     console.print(table)
