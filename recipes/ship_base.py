@@ -93,9 +93,7 @@ def main() -> None:
         versions=list(record.surroundings.items()),
     )
     write_card(out, card)
-    print(
-        f"{out}: {size:,} bytes; {before.nats_a_token:.4f} nats a token before the rounding, {after.nats_a_token:.4f} after"
-    )
+    print(f"{out}: {size:,} bytes; {before.nats_a_token:.4f} nats a token, rounded {after.nats_a_token:.4f}")
 
 
 if __name__ == "__main__":
