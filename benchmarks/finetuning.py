@@ -37,7 +37,7 @@ def run(words: list[str]) -> dict[str, Any]:
         events = [json.loads(line) for line in (out / "training/log.jsonl").read_text(encoding="utf-8").splitlines()]
         size = sum(path.stat().st_size for path in out.glob("*.safetensors"))
     evaluation = next(event for event in reversed(events) if event["event"] == "evaluation")
-    before = next((event for event in events if event["event"] == "before"), {})
+    before: dict[str, Any] = next((event for event in events if event["event"] == "before"), {})
     return {
         "before": {name: value for name, value in before.items() if "/" in name},
         "end": {name: value for name, value in events[-1].items() if "/" in name},

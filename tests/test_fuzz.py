@@ -157,11 +157,13 @@ def check(here: Path, words: list[str]) -> None:
     assert not list(here.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("verb", ["train", "generate", "evaluate", "prepare", "runs"])
+@pytest.mark.parametrize("verb", ["train", "finetune", "generate", "chat", "merge", "evaluate", "prepare", "runs"])
 def test_random_commands(verb, model, monkeypatch):
     positional = st.lists(st.sampled_from([*NAMES, ""]), max_size=2)
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    limit = {"train": [*TINY, "--steps", "2"], "generate": ["--max-tokens", "3"]}.get(verb, [])
+    size = TINY.index("--hidden-size")
+    tuned = [*TINY[:size], *TINY[size + 2 :], "--steps", "2"]
+    limit = {"train": [*TINY, "--steps", "2"], "finetune": tuned, "generate": ["--max-tokens", "3"]}.get(verb, [])
 
     @FUZZ
     @given(positional, flags(verb), configs(verb))
@@ -172,7 +174,7 @@ def test_random_commands(verb, model, monkeypatch):
             lay_out(here, model, config)
             monkeypatch.setenv("TIDEGATE_CACHE", str(model / "cache"))
             horizon = any(word.startswith(("--epochs", "--tokens", "--minutes", "--steps")) for word in given_flags)
-            begin = limit[:-2] if horizon and verb == "train" else limit
+            begin = limit[:-2] if horizon and verb in ("train", "finetune") else limit
             check(here, [verb, *names, *begin, *given_flags])
 
     search()

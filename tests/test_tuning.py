@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tidegate.config import TrainingConfig
+from tidegate.config import DataConfig, ModelConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.training.record import command_of
 from tidegate.training.schedule import FIRST, PEAK, learning_rate
@@ -45,13 +45,19 @@ def test_alpha_is_twice_the_rank():
 
 
 def test_the_command_of_a_tuning():
-    from tidegate.config import DataConfig, ModelConfig
-
     data = DataConfig(data=("new text.txt",), tokenizer="bpe")
     tuning = TuningConfig(model="base-zh", lora_rank=4, lora_parts=("output",))
-    assert command_of(data, ModelConfig(hidden_size=99), TrainingConfig(steps=5), tuning=tuning) == (
+    training = TrainingConfig(steps=5, learning_rate=1e-2, weight_decay=0.0, dropout=0.1)
+    assert command_of(data, ModelConfig(hidden_size=99), training, tuning=tuning) == (
         "tidegate finetune base-zh 'new text.txt' --lora-rank 4 --lora-parts output --steps 5"
     )
+
+
+def test_a_value_of_training_from_scratch_stands_in_the_command():
+    """Fine-tuning has other defaults: what equals those of training must not be left out."""
+    data = DataConfig(data=("a.txt",))
+    found = command_of(data, ModelConfig(), TrainingConfig(), tuning=TuningConfig(model="m"))
+    assert found == "tidegate finetune m a.txt --learning-rate 0.006 --weight-decay 0.4 --dropout 0.0"
 
 
 def test_the_slanted_triangle():

@@ -17,6 +17,7 @@ from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.session import Session
 from tidegate.text.chat_template import ChatTemplate
+from tidegate.text.dialogue import message
 
 HELP = "/new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer"
 
@@ -61,7 +62,7 @@ def chat(settings: ChatSettings, sampling: Sampling) -> int:
             _say("A new conversation.")
         elif question in ("/help", "/?"):
             _say(HELP)
-        elif question.strip():
+        elif message("user", question).content:
             _answer(session, question, sampling, settings.max_tokens)
             if file is not None:
                 session.save(file)

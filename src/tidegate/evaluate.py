@@ -43,6 +43,8 @@ def evaluate(config: EvaluateConfig) -> int:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     store, what = _text(config, folder, console)
+    if _chooses(config):  # before the long work
+        _tuning_text(config, folder, console)
     model = LanguageModel(folder.model, folder.tokenizer.vocabulary_size)
     digest, V = folder.metadata["weights_digest"], folder.tokenizer.vocabulary_size
     adapters = [read_adapter(path, folder.model, V, digest) for path in config.adapter]
@@ -92,6 +94,12 @@ def _adaptive(
     return results
 
 
+def _chooses(config: EvaluateConfig) -> bool:
+    """Whether a setting is left to be chosen."""
+    cache = config.neural_cache is not None and None in (config.cache_weight, config.cache_sharpness)
+    return cache or (config.dynamic and None in (config.dynamic_rate, config.dynamic_decay))
+
+
 def _tuning_text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> TokenStore:
     """Return the validation text of the training, on which settings are chosen, never on the text that is measured."""
     if config.data is None:
@@ -118,6 +126,11 @@ def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tupl
     if not run.record.exists():
         raise TidegateError(f"{folder.path} does not say what it was trained on: name a text with --data.")
     record = read_record(run.record)
+    if record.tuning is not None and record.tuning.task != "lm":
+        raise TidegateError(
+            f"{folder.path} learnt from conversations, and the loss of their answers is in its card: name a text to "
+            "measure by --data."
+        )
     prepared: Prepared = prepare_text(record.data, config.cache, console, folder.tokenizer)
     if prepared.digest != record.data_digest:
         raise TidegateError(f"The text that {folder.path} was trained on has changed since: name one with --data.")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
-from typing import Any
 
 from tidegate.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.training.launch import RunSettings, launch
 from tidegate.tuning import TuningConfig
-
-DEFAULTS = {"learning_rate": 3e-3, "weight_decay": 0.1, "dropout": 0.1}
-"""where fine-tuning differs from training from scratch (docs/log.md): what is there already is not to be lost"""
-ADAPTER_DEFAULTS = {"learning_rate": 1e-2, "weight_decay": 0.0, "dropout": 0.1}
 
 
 def finetune(tuning: TuningConfig, data: DataConfig, training: TrainingConfig, run: RunConfig) -> int:
@@ -21,8 +17,7 @@ def finetune(tuning: TuningConfig, data: DataConfig, training: TrainingConfig, r
     if run.resume is None:
         if not tuning.model:
             raise TidegateError("No model is named: give the folder of one, or the name of a base model.")
-        defaults = DEFAULTS if tuning.lora_rank is None else ADAPTER_DEFAULTS
-        chosen: dict[str, Any] = {name: value for name, value in defaults.items() if name not in run.given}
+        chosen = {name: value for name, value in tuning.defaults.items() if name not in run.given}
         training = dataclasses.replace(training, **chosen)
         if run.out is None:
             run = dataclasses.replace(run, out=_new_folder(tuning, data))
@@ -31,7 +26,7 @@ def finetune(tuning: TuningConfig, data: DataConfig, training: TrainingConfig, r
 
 def _new_folder(tuning: TuningConfig, data: DataConfig) -> str:
     text = Path(data.data[0]).stem if data.data else data.corpus
-    name = f"{Path(tuning.model).name}-{text}"
+    name = re.sub(r"[^\w.-]+", "-", f"{Path(tuning.model).resolve().name}-{text}").strip("-.") or "tuned"
     number, path = 1, Path("runs") / name
     while path.exists():
         number += 1

@@ -147,6 +147,8 @@ def _find_corpus(settings: GenerateSettings) -> Corpus:
     if not path.is_file():
         raise TidegateError(f"{settings.model} does not say what it learnt from: name the text, --novelty FILE.")
     record = read_record(path)
+    if record.tuning is not None and record.tuning.task != "lm":
+        raise TidegateError(f"{settings.model} learnt from conversations: name a text to compare with, --novelty FILE.")
     data = record.data.data or (embedded_corpus(record.data.corpus),)
     held_out = () if record.data.validation_data is None else (record.data.validation_data,)
     try:

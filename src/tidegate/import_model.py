@@ -23,9 +23,11 @@ from tidegate.config import Cell, ModelConfig, check_paths, one_of
 from tidegate.errors import TidegateError
 from tidegate.folder.card import Card, write_card
 from tidegate.folder.model_folder import write_config, write_weights
+from tidegate.folder.tensors import check_tensors
 from tidegate.text.normalize import NORMALIZATION
 from tidegate.text.tokenizer import Tokenizer, from_json
 from tidegate.text.tokenizers.base import FORMAT, FORMAT_VERSION
+from tidegate.text.tokenizers.words import WordsTokenizer
 from tidegate.theory.layout import GATES
 
 LAYER = re.compile(r"(?P<prefix>.*?)(?P<kind>(?:weight|bias)_(?:ih|hh))_l(?P<number>\d+)(?P<rest>.*)$")
@@ -78,7 +80,9 @@ def import_model(settings: ImportSettings) -> int:
     names = _vocabulary(Path(settings.vocabulary or ""), len(parts.embedding))
     tokenizer, order = _tokenizer(names, settings.tokens)
     config, tensors = converted(parts, order)
-    write_config(out, config, tokenizer)
+    check_tensors(tensors, config, tokenizer.vocabulary_size, settings.weights)  # before anything is written
+    # without a token of its own for a document's beginning it knows none
+    write_config(out, config, tokenizer, None if order[-2] >= 0 else 0)
     write_weights(out, tensors, tokenizer)
     title = f"{config.layers}×{config.hidden_size} {config.cell} language model"
     rows = [
@@ -216,6 +220,8 @@ def _vocabulary(path: Path, V: int) -> list[str]:
         text = content.decode("utf-8-sig")
         names: Any = json.loads(text) if text.lstrip()[:1] in ("[", "{") else text.removesuffix("\n").split("\n")
         if isinstance(names, dict):
+            if sorted(names.values()) != list(range(len(names))):
+                raise ValueError("its numbers are not 0 to V - 1, each once")
             names = sorted(names, key=names.__getitem__)
         if not all(isinstance(name, str) for name in names):
             raise ValueError("its tokens are not all strings")
@@ -233,6 +239,8 @@ def _vocabulary(path: Path, V: int) -> list[str]:
 def _tokenizer(names: list[str], kind: str) -> tuple[Tokenizer, NDArray[np.int64]]:
     """Return a tokenizer of these tokens, and the old number of each of its tokens."""
     known = {SPECIAL.get(name, _spaced(name, kind)): number for number, name in enumerate(names)}
+    if len(known) != len(names):
+        raise TidegateError("The vocabulary has two tokens that mean the same, such as <s> and <bos>: one is wanted.")
     if kind == "whitespace" and "\n" in known:
         known[" \n"] = known.pop("\n")
     texts = [text for text in known if text not in ("unknown", "document")]
@@ -251,4 +259,7 @@ def _tokenizer(names: list[str], kind: str) -> tuple[Tokenizer, NDArray[np.int64
 
 def _spaced(name: str, kind: str) -> str:
     """Return a word with the space before it that this vocabulary's words are counted with."""
-    return name if kind == "characters" or not name or name[0].isspace() else f" {name}"
+    if kind == "characters" or not name or name[0].isspace():
+        return name
+    is_word = kind == "whitespace" or WordsTokenizer.pattern.fullmatch(f" {name}")  # not so a comma, a Han character
+    return f" {name}" if is_word else name

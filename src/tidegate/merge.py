@@ -9,7 +9,9 @@ from tidegate.config import check_paths
 from tidegate.errors import TidegateError
 from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.card import Card, write_card
+from tidegate.folder.chat_file import read_template, write_template
 from tidegate.folder.model_folder import ModelFolder, write_config, write_weights
+from tidegate.folder.tensors import check_tensors
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,13 @@ def merge(settings: MergeSettings) -> int:
     V, digest = folder.tokenizer.vocabulary_size, folder.metadata["weights_digest"]
     adapters = [read_adapter(path, folder.model, V, digest) for path in settings.adapter]
     tensors = merged(folder.tensors, adapters)
+    check_tensors(tensors, folder.model, V, "The merged model")  # before anything is written
+    places = [*map(Path, reversed(settings.adapter)), folder.path]
+    template = next((found for place in places if (found := read_template(place)) is not None), None)
     write_config(out, folder.model, folder.tokenizer, folder.documents)
     write_weights(out, tensors, folder.tokenizer)
+    if template is not None:
+        write_template(out, template)
     names = ", ".join(Path(path).resolve().name for path in settings.adapter)
     rows = [("model", f"{folder.path.resolve().name}, digest {digest}"), ("adapters merged into it", names)]
     parameters = sum(tensor.size for tensor in tensors.values())

@@ -8,7 +8,7 @@ layers that thaw one after another, a slanted triangular schedule (`--schedule t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tidegate.config import check_paths, one_of, within
 from tidegate.errors import TidegateError
@@ -18,6 +18,9 @@ NewTokens = Literal["add", "unknown", "replace"]
 PARTS = ("embedding", "blocks", "output")
 """what `freeze` may name"""
 LORA_PARTS = ("weight_ih", "weight_hh", "embedding", "output")
+DEFAULTS = {"learning_rate": 3e-3, "weight_decay": 0.1, "dropout": 0.1}
+"""where fine-tuning differs from training from scratch: what is there already is not to be lost"""
+ADAPTER_DEFAULTS = {"learning_rate": 1e-2, "weight_decay": 0.0, "dropout": 0.1}
 TRAINING = "training"
 """the word that stands for the text that the model itself learnt from"""
 
@@ -91,6 +94,11 @@ class TuningConfig:
             raise TidegateError(
                 "new_tokens is replace, but an adapter belongs to the model and its vocabulary: leave one out."
             )
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The settings of the training that differ from those of one from scratch, where they are not given."""
+        return dict(ADAPTER_DEFAULTS if self.lora_rank is not None else DEFAULTS)
 
     @property
     def alpha(self) -> float:

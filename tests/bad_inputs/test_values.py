@@ -29,13 +29,15 @@ NUMBERS = [
     "{a: 1}",
 ]
 WORDS = ["", "x", "null", "[]", "!!python/object:os.system []", "&a [*a]", "2020-13-45", "\0", "\udcff", "潮\n"]
-REQUIRED = {verb: ["folder"] if spec.positional and not spec.many else [] for verb, spec in VERBS.items()}
+REQUIRED = {verb: ["folder"] if spec.positional else [] for verb, spec in VERBS.items()}
+REQUIRED["merge"] += ["--adapter=folder", "--out=new"]
+REQUIRED["import"] += ["--vocabulary=file", "--out=new"]
 FIELDS = [
     (verb, field.name, str(field.type))
     for verb, spec in VERBS.items()
     for home in spec.settings
     for field in dataclasses.fields(_resolve(home))
-    if field.name != spec.positional
+    if field.name not in (spec.positional, spec.texts, *spec.hidden)
 ]
 
 
@@ -56,12 +58,12 @@ def test_every_value_of_every_flag_is_taken_or_told(verb, name, kind):
             (found,) = [getattr(each, name) for each in settings if hasattr(each, name)]
             assert not isinstance(found, float) or found == found
     # text that names nothing in particular, as a prompt, may be anything
-    assert refused or kind in ("str", "tuple[str, ...]")
+    assert refused or kind in ("str", "tuple[str, ...]") or name == "system"
     if "int" in kind or "float" in kind:
         assert refused > len(NUMBERS) // 2
 
 
-@pytest.mark.parametrize("verb", ["train", "prepare", "generate", "evaluate", "runs"])
+@pytest.mark.parametrize("verb", ["train", "finetune", "prepare", "generate", "chat", "evaluate", "runs"])
 def test_an_empty_name_is_not_the_current_folder(verb, here, mistake):
     """As it comes of a shell's variable that has no value."""
     before = tree(here)

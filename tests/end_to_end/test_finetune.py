@@ -125,7 +125,9 @@ def test_a_resumed_adapter_wants_its_own_model(place, tmp_path):
         (["no-such-model", "new.txt"], "There is no folder no-such-model"),
         (["", "new.txt"], "MODEL is empty"),
         (["base", "new.txt", "--lora-rank", "0"], "lora_rank is 0"),
-        (["base", "new.txt", "--lora-rank", "999"], "rank of at most"),
+        (["base", "old.txt", "--lora-rank", "999"], "rank of at most"),
+        (["base", "new.txt", "--lora-rank", "2"], "unknown to the model"),
+        (["base", "new.txt", "--lanes", "1", "--old", "old.txt", "--replay", "0.5"], "lanes is 1"),
         (["base", "new.txt", "--lora-rank", "2", "--new-tokens", "replace"], "leave one out"),
         (["base", "new.txt", "--replay", "0.1"], "no old text"),
         (["base", "new.txt", "--freeze", "embeddings"], "must be one of"),
@@ -143,7 +145,7 @@ def test_bad_input(place, words, message):
     (place / "empty.txt").write_bytes(b"")
     (place / "gb.txt").write_bytes("海上生明月，天涯共此时。".encode("gb18030") * 50)
     before = sorted(place.iterdir())
-    out = command("finetune", *words, *SMALL, "--steps", 3, expect=2, cwd=place)
+    out = command("finetune", *SMALL, "--steps", 3, *words, expect=2, cwd=place)
     assert message in out
     assert "Traceback" not in out
     assert sorted(place.iterdir()) == before

@@ -56,12 +56,20 @@ def test_a_named_validation_text_is_left_out_of_the_training(dialogues, tmp_path
 
 
 def test_new_characters_are_added(dialogues, tmp_path):
-    old = train("characters", ["abc"])
+    old = train("characters", ["abc\x04\x05\x06"])
     kept, grown = prepared(dialogues, tmp_path, old), prepared(dialogues, tmp_path, old, adds=True)
     assert kept.tokenizer.digest == old.digest
     assert kept.train.unknown_count > 0
     assert grown.train.unknown_count == 0
     assert grown.tokenizer.vocabulary_size > old.vocabulary_size
+
+
+def test_marks_that_the_vocabulary_lacks(dialogues, tmp_path):
+    with pytest.raises(TidegateError, match=r"which the model's vocabulary .characters. lacks"):
+        prepared(dialogues, tmp_path, train("characters", ["abc"]))
+    whitespace = train("whitespace", ["a b"], 100)
+    with pytest.raises(TidegateError, match=r"lacks|no token of its own"):
+        prepared(dialogues, tmp_path, whitespace, adds=True)
 
 
 def test_nothing_to_learn_from(dialogues, tmp_path):

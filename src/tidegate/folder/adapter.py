@@ -165,21 +165,26 @@ def _tensors(file: Path, shapes: Mapping[str, tuple[int, ...]], rank: int) -> di
     """Read A and B of each changed weight, whose names, shapes, dtypes and numbers are checked."""
     try:
         with safetensors.safe_open(file, framework="np") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
+            found = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+            changed = {name.removesuffix(".A") for name in found if name.endswith(".A")}
+            wanted: dict[str, tuple[tuple[int, ...], str]] = {}
+            for name in changed & {name for name, shape in shapes.items() if len(shape) == 2}:
+                outputs, inputs = shapes[name]
+                wanted |= {f"{name}.A": ((rank, inputs), "F32"), f"{name}.B": ((outputs, rank), "F32")}
+            if not found or found != wanted:
+                wrong = next(
+                    (name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)), "none"
+                )
+                raise TidegateError(
+                    f"{file}: its tensors are not those of such a model's adapter ({wrong[:80]}): {RESTORE}."
+                )
+            tensors = {name: opened.get_tensor(name) for name in found}
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
-    changed = {name.rpartition(".")[0] for name in tensors}
-    wanted: dict[str, tuple[int, ...]] = {}
-    for name in changed:
-        outputs, inputs = shapes.get(name, ()) if len(shapes.get(name, ())) == 2 else (0, 0)
-        wanted |= {f"{name}.A": (rank, inputs), f"{name}.B": (outputs, rank)}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if not changed or found != wanted:
-        wrong = next((name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)), "none")
-        raise TidegateError(f"{file}: its tensors are not those of such a model's adapter ({wrong}): {RESTORE}.")
     for name, tensor in tensors.items():
-        if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
-            raise TidegateError(f"{file}: {name} holds no finite float32 numbers: {RESTORE}.")
+        if not np.isfinite(tensor).all():
+            raise TidegateError(f"{file}: {name} holds numbers that are not finite: {RESTORE}.")
     return tensors
 
 

@@ -88,13 +88,17 @@ class Session:
                             f"The session {path} is a conversation with another {what}: give the one that it was with, "
                             "or another --session."
                         )
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            self.turns = int(found.get("turns", ""))
-            shapes = {f"{i}.{name}": v.shape for i, layer in enumerate(empty) for name, v in layer._asdict().items()}
-            if {name: tensor.shape for name, tensor in tensors.items()} != shapes or self.turns < 1:
-                raise ValueError("its tensors are not a state of this model")
-            if any(t.dtype != np.float32 or not np.isfinite(t).all() for t in tensors.values()):
-                raise ValueError("its numbers are not finite float32")
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+                kinds = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+                layers = [layer._asdict() for layer in empty]
+                right = {f"{i}.{name}": (v.shape, "F32") for i, layer in enumerate(layers) for name, v in layer.items()}
+                turns = int(found.get("turns", "")[:12])
+                if kinds != right or turns < 1:
+                    raise ValueError("its tensors are not a state of this model")
+                tensors = {name: file.get_tensor(name) for name in kinds}
+            if any(not np.isfinite(tensor).all() for tensor in tensors.values()):
+                raise ValueError("its numbers are not finite")
+            self.turns = turns
         except (safetensors.SafetensorError, OSError, ValueError) as error:
             raise TidegateError(f"{path} cannot be read as a session ({error}): give another --session.") from None
         self.state = tuple(

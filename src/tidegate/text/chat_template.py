@@ -17,7 +17,7 @@ from jinja2 import Template, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tidegate.errors import TidegateError, nearest
-from tidegate.text.dialogue import Message
+from tidegate.text.dialogue import Message, message
 from tidegate.text.normalize import normalize
 
 LONGEST_TEMPLATE, LONGEST_TEXT = 1 << 16, 1 << 26
@@ -27,7 +27,8 @@ ALLOWED = (
 )  # fmt: skip
 NAMES = ("messages", "add_generation_prompt", "loop")
 FILTERS = ("trim", "replace")
-ATTRIBUTES = ("role", "content", "first", "last", "index", "index0")
+FIELDS, LOOP = ("role", "content"), ("first", "last", "index", "index0")
+DEEPEST = 40
 
 # one control character marks each turn, as a single token of bytes and BPE: SOH … STX the system's, ENQ the user's, ACK
 # the answer, up to EOT. Messages cannot hold them.
@@ -102,7 +103,7 @@ class ChatTemplate:
                 if size > LONGEST_TEXT:
                     raise TidegateError(f"The chat template makes more than {LONGEST_TEXT:,} characters of one text.")
             return normalize("".join(parts))
-        except (TemplateError, TypeError, ValueError, RecursionError) as error:
+        except (TemplateError, TypeError, ValueError, RecursionError, SyntaxError, NameError, MemoryError) as error:
             raise TidegateError(f"The chat template failed ({error}): mend it.") from None
 
     def segments(self, messages: Sequence[Message]) -> list[Segment]:
@@ -122,13 +123,13 @@ class ChatTemplate:
 
     def first_turn(self, question: str, system: str | None = None) -> str:
         """Return the text that a conversation begins with, up to the answer."""
-        messages = [Message("user", question)]
-        return self.render([Message("system", system), *messages] if system else messages, answer_next=True)
+        messages = [message("user", question)]
+        return self.render([message("system", system), *messages] if system else messages, answer_next=True)
 
     def next_turn(self, question: str, turns: int = 1) -> str:
         """Return the text from one answer's end to the next answer's beginning, `turns` turns into a conversation."""
         before = [Message("user", "…"), Message("assistant", "…")] * turns
-        return self.render([*before, Message("user", question)], answer_next=True)[len(self.render(before)) :]
+        return self.render([*before, message("user", question)], answer_next=True)[len(self.render(before)) :]
 
     @cached_property
     def end(self) -> str:
@@ -150,7 +151,7 @@ def _check(source: str) -> None:
     """Raise a TidegateError for a template that does not compile, or holds what is not allowed."""
     try:
         tree = _environment().parse(source)
-    except (TemplateError, RecursionError) as error:
+    except (TemplateError, RecursionError, ValueError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         raise TidegateError(
             f"The chat template does not compile ({error}{f', line {line}' if line else ''}): mend it."
@@ -167,7 +168,7 @@ def _check(source: str) -> None:
 
 def _walk(node: nodes.Node, depth: int) -> list[nodes.Node]:
     found = [node]
-    if depth > 200:
+    if depth > DEEPEST:
         raise TidegateError("The chat template is nested too deep: simplify it.")
     for child in node.iter_child_nodes():
         found += _walk(child, depth + 1)
@@ -193,6 +194,8 @@ def _wrong(node: nodes.Node, own: set[str]) -> str | None:
         over_messages = isinstance(node.iter, nodes.Name) and node.iter.name == "messages"
         if not over_messages or node.recursive or not isinstance(node.target, nodes.Name):
             return "a loop that is not over messages"
+        if node.target.name in {*NAMES, *_environment().globals, "self", "super", "caller", "varargs", "kwargs"}:
+            return f"a loop's name {node.target.name!r}"
         if any(
             True for body in node.body for _ in ([body] if isinstance(body, nodes.For) else body.find_all(nodes.For))
         ):
@@ -201,11 +204,26 @@ def _wrong(node: nodes.Node, own: set[str]) -> str | None:
         return f"the name {node.name!r}"
     if isinstance(node, nodes.Filter):
         return None if node.name in FILTERS and _shrinks(node) else f"the filter {node.name!r} so"
-    if isinstance(node, nodes.Getattr) and node.attr not in ATTRIBUTES:
-        return f"the attribute {node.attr!r}"
-    if isinstance(node, nodes.Getitem):
-        allowed = isinstance(node.arg, nodes.Const) and (
-            node.arg.value in ATTRIBUTES or isinstance(node.arg.value, int)
-        )
-        return None if allowed else "a subscript"
+    if isinstance(node, nodes.Const):
+        short = isinstance(node.value, str | bool | None) or (isinstance(node.value, int) and abs(node.value) < 10**6)
+        return None if short else "such a number"
+    if isinstance(node, nodes.Getattr | nodes.Getitem):
+        return None if _is_field(node, own) else "an attribute or a subscript other than role and content"
     return None
+
+
+def _is_field(node: nodes.Getattr | nodes.Getitem, own: set[str]) -> bool:
+    """Whether it is m.role, m["content"], messages[0], messages[0].role, or what Jinja2 tells of a loop."""
+    if isinstance(node, nodes.Getitem):
+        if not isinstance(node.arg, nodes.Const):
+            return False
+        name: object = node.arg.value
+    else:
+        name = node.attr
+    inner = node.node
+    if isinstance(inner, nodes.Name):
+        if inner.name == "messages":
+            return isinstance(node, nodes.Getitem) and isinstance(name, int)
+        return name in LOOP if inner.name == "loop" else inner.name in own and name in FIELDS
+    whole = isinstance(inner, nodes.Getitem) and isinstance(inner.node, nodes.Name) and inner.node.name == "messages"
+    return whole and name in FIELDS

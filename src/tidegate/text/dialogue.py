@@ -6,6 +6,7 @@ A ``.jsonl`` file has one conversation a line, a ``.json`` file one list of them
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -15,13 +16,13 @@ from typing import Any, NamedTuple
 from tidegate.errors import TidegateError
 from tidegate.text.containers import COMPRESSIONS, ERRORS, decompressed
 from tidegate.text.encodings import decode_stream
-from tidegate.text.normalize import normalize
+from tidegate.text.normalize import normalize, refuse_surrogates
 
 ROLES = ("system", "user", "assistant")
 FILE_CHARACTERS = 1 << 28
 """most characters of a .json, which is read whole"""
 LINE_CHARACTERS = 1 << 24
-MOST_MESSAGES, LONGEST_MESSAGE = 10_000, 1 << 22
+MOST_MESSAGES, LONGEST_MESSAGE = 1000, 1 << 20
 WANTED = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
 
 
@@ -47,7 +48,7 @@ def find_dialogues(arguments: Sequence[str]) -> list[Path]:
         if path.is_dir():
             paths = sorted(p for p in path.rglob("*") if p.is_file() and _format(p) is not None)
         else:
-            paths = [path] if path.exists() else sorted(path.parent.glob(path.name))
+            paths = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
         if not paths:
             raise TidegateError(f"There is no conversation at {argument}: give .jsonl or .json files, or their folder.")
         found |= dict.fromkeys(paths)
@@ -172,6 +173,7 @@ def _checked(where: str, turns: Any) -> tuple[Message, ...]:
             raise TidegateError(f"{place} is the system's, which may stand at the beginning alone.")
         if role == before or (role == "assistant" and before != "user"):
             raise TidegateError(f"{place} is the {role}'s, but user and assistant take turns, the user first.")
+        refuse_surrogates(content, place)
         found.append(message(role, content))
         if not found[-1].content:
             raise TidegateError(f"{place} is empty: leave the conversation out, or give it a text.")

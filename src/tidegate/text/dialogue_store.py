@@ -59,8 +59,9 @@ def prepare_dialogues(
     texts = ([settings.template.segments(turns) for turns in part] for part in (train_part, held_out))
     rendered = [list(part) for part in texts]
     if adds and tokenizer.unknown_id is not None:
-        pieces = (segment.text for part in rendered for segments in part for segment in segments)
+        pieces = (segment.text for segments in rendered[0] for segment in segments)
         tokenizer = tokenizer.joined(train(tokenizer.kind, pieces))
+    _check_marks(settings.template, tokenizer)
     text_digest = _digest(rendered)
     digest = canonical_digest([text_digest, tokenizer.digest, VERSION])
     folder = cache / f"dialogues-{digest[:32]}"
@@ -92,6 +93,23 @@ def prepare_dialogues(
     return Prepared(tokenizer, stores[0], stores[1] if held_out else None, digest, reused, text_digest, found)
 
 
+def _check_marks(template: ChatTemplate, tokenizer: Tokenizer) -> None:
+    """A model that lacks a mark can neither read where a turn begins nor write where its answer ends."""
+    marks = template.first_turn("…").replace("…", "") + template.end
+    if missing := tokenizer.missing(marks):
+        shown = ", ".join(map(repr, missing[:5]))
+        raise TidegateError(
+            f"The chat template marks turns by {shown}, which the model's vocabulary ({tokenizer.kind}) lacks: give "
+            "--new-tokens add, leave --lora-rank out, or choose a --template of what it knows, such as labels."
+        )
+    # a word and the end after it: not one token together
+    if len(tokenizer.encode(f" a{template.end}")) != len(tokenizer.encode(" a")) + len(tokenizer.encode(template.end)):
+        raise TidegateError(
+            f"The end of an answer, {template.end!r}, is no token of its own in the vocabulary of {tokenizer.kind}: "
+            "choose another --template, such as labels."
+        )
+
+
 def encoded(segments: Iterable[Segment], tokenizer: Tokenizer) -> Ids:
     """Return a conversation's ids, after the document token; those of answers are V higher."""
     parts = [np.array([tokenizer.document_id], np.uint32)]
@@ -111,6 +129,8 @@ def _split(data: Sequence[str], settings: Settings) -> tuple[list[tuple[Message,
     whole = list(_distinct(read_dialogues(find_dialogues(data), settings.encoding)))
     if settings.validation_data:
         held_out = list(read_dialogues(find_dialogues(settings.validation_data), settings.encoding))
+        if not held_out:
+            raise TidegateError("The validation conversations are empty: give some, or leave --validation-data out.")
         known = set(held_out)
         return [turns for turns in whole if turns not in known], held_out
     count = round(len(whole) * settings.validation)

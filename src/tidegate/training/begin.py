@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig, TrainingConfig
+from tidegate.errors import TidegateError
 from tidegate.models.language_model import LanguageModel
 from tidegate.nn.output_sample import OutputSampler
 from tidegate.text.prepare import Prepared
@@ -51,12 +52,15 @@ def _feed(
     lanes, how = training.lanes, (training.window, training.seed, training.shuffle)
     if start is None or start.old is None or not start.tuning.replay:
         return Feed(prepared.train, document_id, lanes, *how, sampler)
-    of_old = lanes_of_old(lanes, start.tuning.replay)
-    new, old = (
-        Feed(store, document_id, count, *how)
-        for store, count in ((prepared.train, lanes - of_old), (start.old.train, of_old))
-    )
-    return ReplayFeed(new, old, training.seed, sampler)
+    if lanes < 2:
+        raise TidegateError(
+            f"lanes is {lanes}, but with --replay the new text and the old want one each: give 2 or more."
+        )
+    share = start.tuning.replay
+    new = Feed(prepared.train, document_id, lanes - lanes_of_old(lanes, share), *how)
+    # of a short text fewer lanes are read: the old text's share is of those
+    of_old = max(1, round(new.lanes * share / (1 - share)))
+    return ReplayFeed(new, Feed(start.old.train, document_id, of_old, *how), training.seed, sampler)
 
 
 def token_counts(store: TokenStore, vocabulary: int) -> NDArray[np.int64]:

@@ -93,8 +93,11 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
         command,
         prepared.text_digest,
         datetime.now(UTC).isoformat(timespec="seconds"),
-        absolute_tuning(tuning),
-        "" if start is None else start.base_digest or (recorded.base_digest if recorded is not None else ""),
+        tuning=absolute_tuning(tuning),
+        old_digest="" if start is None or start.old is None else start.old.text_digest,
+        base_digest=""
+        if start is None
+        else start.base_digest or (recorded.base_digest if recorded is not None else ""),
     )
     if recorded is not None:
         _check_same(recorded, record, folder)
@@ -136,8 +139,11 @@ def _settled_tuning(
     given: TuningConfig | None, recorded: TuningConfig | None, named: frozenset[str]
 ) -> TuningConfig | None:
     """The model it starts from and the old text, too, may have moved."""
-    if given is None or recorded is None:
+    if given is None:
         return recorded
+    if recorded is None:
+        settle(dataclasses.replace(given, model=""), TuningConfig(), TuningConfig, named)
+        return None
     settle(dataclasses.replace(given, model="", old=recorded.old, replay=given.replay), recorded, TuningConfig, named)
     return dataclasses.replace(recorded, model=given.model or recorded.model, old=given.old or recorded.old)
 
@@ -174,6 +180,12 @@ def _prepared(
             tokenizer = base.tokenizer if keeps else None
             joins = base.tokenizer if tuning.new_tokens == "add" else None
         prepared = prepare_text(data, run.cache, console, tokenizer, run.processes, joins)
+    unknown = prepared.train.unknown_count
+    if tuning is not None and tuning.lora_rank is not None and tuning.new_tokens != "unknown" and unknown:
+        raise TidegateError(
+            f"{unknown:,} of the text's {len(prepared.train):,} tokens are unknown to the model, and an adapter has "
+            "the model's vocabulary: give --new-tokens unknown to leave them so, or leave --lora-rank out."
+        )
     if prepared.validation is not None and len(prepared.validation) < 2:
         raise TidegateError(
             "The validation text is too short, one token, and two are needed, for the first is predicted from nothing: "
@@ -236,7 +248,10 @@ def _old_text(tuning: TuningConfig, run: RunConfig, console: SteadyConsole, toke
         record = RunFolder(Path(tuning.model)).record
         if not record.is_file():
             raise TidegateError(f"{tuning.model} does not say what it learnt from: name the old text, --old FILE.")
-        data = read_record(record).data
+        learnt = read_record(record)
+        if learnt.tuning is not None and learnt.tuning.task != "lm":
+            raise TidegateError(f"{tuning.model} learnt from conversations: name a text as the old one, --old FILE.")
+        data = learnt.data
     old = prepare_text(data, run.cache, console, tokenizer, run.processes)
     if old.validation is None or len(old.validation) < 2:
         raise TidegateError(f"The old text {tuning.old} has no validation part to measure: give a longer one.")
@@ -269,6 +284,10 @@ def _check_same(recorded: RunRecord, now: RunRecord, folder: RunFolder) -> None:
         raise TidegateError(
             f"The run {folder.path} was trained on another text (digest {recorded.data_digest[:12]}, now "
             f"{now.data_digest[:12]}): give back the text as it was, or start a new run with the new one."
+        )
+    if recorded.old_digest != now.old_digest:
+        raise TidegateError(
+            f"The old text of {folder.path} is another now: give it back as it was, or name where it lies by --old."
         )
     if recorded.base_digest != now.base_digest:
         raise TidegateError(

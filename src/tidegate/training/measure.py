@@ -36,7 +36,7 @@ class LossSum(NamedTuple):
     @property
     def nats_a_token(self) -> float:
         """Mean loss of a token in nats."""
-        return self.nats / self.tokens
+        return self.nats / max(1, self.tokens)  # a part of a conversation may be all question
 
     @property
     def perplexity(self) -> float:
@@ -127,6 +127,10 @@ def measure(
 def predicted_tokens(store: TokenStore, limit: int | None) -> int:
     """Return how many tokens are predicted: all but the first, or `limit`."""
     total = len(store) - 1 if limit is None else min(limit, len(store) - 1)
+    if store.is_marked and total < len(store) - 1:  # conversations are measured whole
+        starts = store.document_starts
+        after = int(np.searchsorted(starts, total, side="left"))
+        total = int(starts[after]) if after < len(starts) else len(store) - 1
     if total < 1:
         raise TidegateError(f"The text to measure has {len(store)} token(s), but two are needed: give more text.")
     return total

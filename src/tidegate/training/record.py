@@ -42,6 +42,8 @@ class RunRecord:
     """of a fine-tuning: where it started, and how; None for a run from scratch"""
     base_digest: str = ""
     """of the weights that a fine-tuning started from"""
+    old_digest: str = ""
+    """tells the text of what the model knew before, and its split; empty where none is named"""
 
 
 def command_of(
@@ -57,7 +59,8 @@ def command_of(
     pairs: list[tuple[Any, Any]] = [(data, DataConfig()), (model, ModelConfig()), (training, TrainingConfig())]
     if tuning is not None:  # the model brings its shape and its tokenizer
         words = ["tidegate", "finetune", tuning.model]
-        pairs = [(tuning, TuningConfig()), (data, DataConfig(tokenizer=data.tokenizer)), (training, TrainingConfig())]
+        defaults = dataclasses.replace(TrainingConfig(), **tuning.defaults)
+        pairs = [(tuning, TuningConfig()), (data, DataConfig(tokenizer=data.tokenizer)), (training, defaults)]
     words += data.data
     for given, default in pairs:
         for field in dataclasses.fields(given):

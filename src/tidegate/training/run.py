@@ -16,6 +16,7 @@ from tidegate.folder.model_folder import write_weights
 from tidegate.models.adapted import AdaptedModel
 from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
+from tidegate.runtime.stream import Reading, write
 from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
 from tidegate.training.curves import draw_curves
@@ -91,9 +92,11 @@ def _answer(writer: Model, prepared: Prepared, sample: int, tokens: int) -> str:
     store = prepared.validation or prepared.train
     begin, end = store.document_starts[0], len(store) if len(store.document_starts) < 2 else store.document_starts[1]
     ids, marks = store.read_marked(int(begin), int(end))
-    question, rest = prepared.tokenizer.decode(ids[: marks.argmax()]), prepared.tokenizer.decode(ids[marks])
-    answer = writer.generate(question, sampling=Sampling(seed=0), max_tokens=tokens, stop=(rest[-1:],), sample=sample)
-    return f"{spoken(question)}\n→ {spoken(answer)}"
+    asked, rest = ids[: marks.argmax()], prepared.tokenizer.decode(ids[marks])
+    logits, state = writer.read(asked, writer.initial_state())
+    reading, how = Reading(logits, state, ()), Sampling(seed=0)
+    answer = "".join(write(writer, reading, sampling=how, max_tokens=tokens, stop=(rest[-1:],), sample=sample))
+    return f"{spoken(prepared.tokenizer.decode(asked))}\n→ {spoken(answer)}"
 
 
 def spoken(text: str) -> str:

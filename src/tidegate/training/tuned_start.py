@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
-from tidegate.errors import TidegateError
 from tidegate.folder.adapter import adapted_names
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.models.adapted import AdaptedModel
@@ -46,11 +45,6 @@ class TunedStart:
     def of(cls, tuning: TuningConfig, base: ModelFolder, tokenizer: Tokenizer, old: Prepared | None) -> TunedStart:
         """Start from a model folder, for a text of this tokenizer."""
         found = match(base.tokenizer, tokenizer)
-        if tuning.lora_rank is not None and not found.is_identity:
-            raise TidegateError(
-                f"The new text has {found.added:,} tokens that the model lacks, but an adapter changes a model of the "
-                "same vocabulary: give --new-tokens unknown, or leave --lora-rank out."
-            )
         digest = base.metadata["weights_digest"]
         return cls(tuning, base.model, transferred(base.tensors, found), digest, found, old)
 

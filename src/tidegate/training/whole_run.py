@@ -74,6 +74,9 @@ class Training:
         self._announce(state.model, resumed_at, state)
         if self.start is not None and self.start.match is not None:
             self._say(self.start.match.sentence())
+            if unknown := self.prepared.train.unknown_count:
+                share = unknown / len(self.prepared.train)
+                self._say(f"{unknown:,} tokens of the text ({share:.2%}) are unknown to it, and learnt as such.")
         if state.progress.finished and any(event["event"] == "end" for event in read_log(self.folder.log)):
             self._say(f"{self.folder.path} is finished: nothing is left to do.")
             return 0
@@ -87,9 +90,10 @@ class Training:
         )
         try:
             if self.start is not None:
-                before = self._before(state.model) if resumed_at is None else self._logged("before")
+                is_new = state.progress.step == 0 and not self._logged("before")
+                before = self._before(state.model) if is_new else self._logged("before")
                 self.changes = _named(before, "before")
-                if resumed_at is None:
+                if is_new:
                     events.tell("before", 0, **before)
             with interruptible() as interrupted:
                 finished = Loop(state, feed, horizon, config, events, outside, interrupted).run()
@@ -190,13 +194,15 @@ class Training:
         unknown = self.prepared.validation.unknown_count if self.prepared.validation is not None else 0
         if unknown:
             self._say(f"The validation text has {unknown:,} tokens that the vocabulary lacks.")
-        self._say(f"Done: {self.folder.path}   Have it write:  {self._generate()}")
+        what = "Have it write" if self.template is None else "Talk with it"
+        self._say(f"Done: {self.folder.path}   {what}:  {self._generate()}")
 
     def _generate(self) -> str:
         path, tuning = shlex.quote(str(self.folder.path)), self.record.tuning
+        verb = "generate" if self.template is None else "chat"
         if tuning is None or tuning.lora_rank is None:
-            return f"tidegate generate {path}"
-        return f"tidegate generate {shlex.quote(tuning.model)} --adapter {path}"
+            return f"tidegate {verb} {path}"
+        return f"tidegate {verb} {shlex.quote(tuning.model)} --adapter {path}"
 
     def _logged(self, name: str) -> dict[str, float]:
         """Return the losses of an event of the log."""
