@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 from tidegate.errors import nearest
@@ -27,4 +26,5 @@ def or_a_base(path: Path) -> str:
 
 
 def _home() -> Path:
-    return Path(str(files("tidegate"))) / "bases"
+    # beside the sources, also where the package is installed to be edited and its parts lie in two places
+    return Path(__file__).parents[1] / "bases"
