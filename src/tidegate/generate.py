@@ -40,8 +40,6 @@ class GenerateSettings:
 
     model: str
     """The model folder."""
-    adapter: tuple[str, ...] = ()
-    """The folder of an adapter to the model (of finetune --lora-rank); may be given several times, they add up."""
     prompt: str = ""
     """The text to go on from; - reads it from standard input, as does a pipe or a file there without a prompt."""
     max_tokens: int | None = 500
@@ -57,6 +55,8 @@ class GenerateSettings:
     novelty: tuple[str, ...] = ()
     """Say how much of each text stands word for word in a corpus: a file, folder or glob (several times for several),
     or the word training for what the model itself learnt from."""
+    adapter: tuple[str, ...] = ()
+    """The folder of an adapter to the model (of finetune --lora-rank); may be given several times, they add up."""
 
     def __post_init__(self) -> None:
         check_paths(self, "adapter", "novelty")
