@@ -92,7 +92,7 @@ VERBS = {
                 "and forget less: a tenth of the lanes go on with the old text",
             ),
             (
-                "tidegate finetune base-en letters.txt --lora-rank 8",
+                "tidegate finetune base-zh letters.txt --lora-rank 8",
                 "learn a small adapter, and leave the model as it is",
             ),
             ("tidegate finetune --resume runs/base-zh-my-novel", "go on with a run that was stopped"),
@@ -107,8 +107,8 @@ VERBS = {
         ("tidegate.merge:MergeSettings",),
         "Take an adapter's changes into a model; needs no PyTorch.",
         (
-            ("tidegate merge base-en --adapter runs/letters --out letters", "a model folder of its own"),
-            ("tidegate merge base-en --adapter one --adapter two --out both", "of two adapters, which add up"),
+            ("tidegate merge base-zh --adapter runs/letters --out letters", "a model folder of its own"),
+            ("tidegate merge base-zh --adapter one --adapter two --out both", "of two adapters, which add up"),
         ),
         positional="model",
     ),
@@ -161,7 +161,7 @@ VERBS = {
         (
             ("tidegate chat runs/base-zh-dialogues", "a conversation; Ctrl-D or /quit ends it"),
             ("tidegate chat runs/helper --session anna.state", "one that goes on next time, from a few kilobytes"),
-            ("tidegate chat base-en --adapter runs/customer-a", "with an adapter"),
+            ("tidegate chat base-zh --adapter runs/customer-a", "with an adapter"),
             ("echo 'What is a tide?' | tidegate chat runs/helper", "one question a line, from a pipe"),
         ),
         positional="model",

@@ -45,7 +45,7 @@ def prepare_dialogues(
     tokenizer: Tokenizer,
     cache: Path,
     adds: bool = False,
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
     """Read conversations, split them, and encode both parts; the stores are kept in the cache.
 
@@ -80,7 +80,7 @@ def prepare_dialogues(
                         for segments in part:
                             writer.write(encoded(segments, tokenizer))
                             done += 1
-                            progress("Encoding the conversations", done, total)
+                            progress(done, total)
                         writer.finish()
                 partial.rename(folder)
             stores = [TokenStore(folder / name, tokenizer.digest) for name in names]

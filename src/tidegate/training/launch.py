@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -216,12 +215,7 @@ def _prepared_dialogues(
     held_out = () if data.validation_data is None else (data.validation_data,)
     how = Settings(template, data.validation, held_out, data.encoding)
     with waiting(console, "preparing the conversations") as progress:
-        tell = partial(_told, progress)
-        return prepare_dialogues(data.data, how, tokenizer, cache_folder(run.cache), adds, tell)
-
-
-def _told(progress: Callable[[int, int], None], label: str, done: int, total: int) -> None:
-    progress(done, total)
+        return prepare_dialogues(data.data, how, tokenizer, cache_folder(run.cache), adds, progress)
 
 
 def _tuned_start(
