@@ -46,7 +46,7 @@ std::string written(nb::dlpack::dtype dtype) {
 /* The arrays of one call: refuses one that the core cannot take, and holds the others until the call is over. */
 class Arrays {
  public:
-  Arrays() { seen.reserve(24); }
+  Arrays() { seen.reserve(32); }
 
   const float *floats(const char *name, Array a, Shape wanted) {
     return static_cast<const float *>(take(name, a, {nb::dtype<float>()}, "float32", wanted, false));
@@ -189,10 +189,22 @@ void sequence_forward(int cell, Array x, Array h_0, Array c_0, Array weight_ih, 
   raise(released([&] { return tidegate_sequence_forward(&s, to_h, to_h_T, to_c_T, to_saved, &team); }));
 }
 
+/* A, B, d_A, d_B of a weight that has so many rows and columns; None: NULL. */
+const tidegate_low_rank *low_rank_of(Arrays &arrays, const char *name, Array given, int64_t rows, int64_t columns,
+                                     tidegate_low_rank &to) {
+  if (given.is_none()) return nullptr;
+  nb::tuple four;
+  if (!nb::try_cast(given, four) || four.size() != 4) refuse(std::string(name) + " must be a tuple of A, B, d_A and d_B.");
+  to.rank = Arrays::sizes("A", four[0], 2)[0];
+  to.A = arrays.floats("A", four[0], {to.rank, columns}), to.B = arrays.floats("B", four[1], {rows, to.rank});
+  to.d_A = arrays.out("d_A", four[2], {to.rank, columns}), to.d_B = arrays.out("d_B", four[3], {rows, to.rank});
+  return &to;
+}
+
 void sequence_backward(int cell, Array x, Array h_0, Array c_0, Array weight_ih, Array weight_hh, Array fresh,
                        Array lengths, Array h, Array saved, Array d_h, Array d_h_T, Array d_c_T, Array d_x, Array d_h_0,
                        Array d_c_0, Array d_weight_ih, Array d_weight_hh, Array d_bias_ih, Array d_bias_hh,
-                       int threads) {
+                       int threads, Array low_rank_ih, Array low_rank_hh) {
   Arrays arrays;
   const tidegate_sequence s = sequence_of(arrays, cell, x, h_0, c_0, weight_ih, weight_hh, fresh, lengths);
   const int64_t rows = gates(cell) * s.H;
@@ -210,6 +222,9 @@ void sequence_backward(int cell, Array x, Array h_0, Array c_0, Array weight_ih,
   out.d_weight_hh = arrays.out("d_weight_hh", d_weight_hh, {rows, s.H});
   out.d_bias_ih = arrays.out("d_bias_ih", d_bias_ih, {rows});
   out.d_bias_hh = arrays.out("d_bias_hh", d_bias_hh, {rows});
+  tidegate_low_rank ih{}, hh{};
+  out.low_rank_ih = low_rank_of(arrays, "low_rank_ih", low_rank_ih, rows, s.I, ih);
+  out.low_rank_hh = low_rank_of(arrays, "low_rank_hh", low_rank_hh, rows, s.H, hh);
   arrays.check_overlap();
   const tidegate_threads team = tidegate::make_threads(threads);
   raise(released([&] { return tidegate_sequence_backward(&s, &in, &out, &team); }));
@@ -323,7 +338,7 @@ NB_MODULE(_core, m) {
         arg("weight_ih"), arg("weight_hh"), arg("fresh").none(), arg("lengths").none(), arg("h"), arg("saved"),
         arg("d_h").none(), arg("d_h_T").none(), arg("d_c_T").none(), arg("d_x").none(), arg("d_h_0").none(),
         arg("d_c_0").none(), arg("d_weight_ih").none(), arg("d_weight_hh").none(), arg("d_bias_ih").none(),
-        arg("d_bias_hh").none(), arg("threads"));
+        arg("d_bias_hh").none(), arg("threads"), arg("low_rank_ih") = nb::none(), arg("low_rank_hh") = nb::none());
   m.def("linear_cross_entropy", &linear_cross_entropy, arg("x"), arg("W"), arg("b").none(), arg("targets"),
         arg("weight").none(), arg("ignore_index"), arg("label_smoothing"), arg("losses"), arg("d_x").none(),
         arg("d_W").none(), arg("d_b").none(), arg("threads"));

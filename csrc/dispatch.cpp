@@ -149,6 +149,9 @@ const char *tidegate_sequence_backward(const tidegate_sequence *sequence, const 
     return "saved must be given: run forward with it.";
   if (!is_lstm(sequence->cell) && (in->d_c_T != nullptr || out->d_c_0 != nullptr))
     return "d_c_T or d_c_0 was given, but only the LSTM has a c.";
+  for (const tidegate_low_rank *w : {out->low_rank_ih, out->low_rank_hh})
+    if (w != nullptr && (w->rank < 1 || w->rank > 65536 || !w->A || !w->B || !w->d_A || !w->d_B))
+      return "A low rank must be from 1 to 65536, and have A, B, d_A and d_B.";
   return kernels()->backward(*sequence, *in, *out, threads);
 }
 

@@ -67,7 +67,7 @@ Outputs run(const tidegate_sequence &s, const float *d_h, const float *d_h_T, co
          "saving changed the outputs");
   const tidegate_gradients_in in{o.h.get(), o.saved.get(), d_h, d_h_T, d_c_T};
   const tidegate_gradients_out out{o.d_x.get(), o.d_h_0.get(), o.d_c_0.get(), o.d_weight_ih.get(), o.d_weight_hh.get(),
-                                   o.d_bias_ih.get(), o.d_bias_hh.get()};
+                                   o.d_bias_ih.get(), o.d_bias_hh.get(), nullptr, nullptr};
   succeed(tidegate_sequence_backward(&s, &in, &out, &team));
   expect_finite(o.h, s.T * s.B * s.H, "h is not finite");
   expect_finite(o.d_x, s.T * s.B * s.I, "d_x is not finite");
@@ -77,6 +77,23 @@ Outputs run(const tidegate_sequence &s, const float *d_h, const float *d_h_T, co
   expect_finite(o.d_bias_hh, rows, "d_bias_hh is not finite");
   expect_finite(o.d_h_0, s.B * s.H, "d_h_0 is not finite");
   return o;
+}
+
+void drive_low_rank(const tidegate_sequence &s, const Outputs &o, const float *d_h, int threads) {
+  const int64_t rows = gates(s.cell) * s.H, rank = 1 + s.H % 20;
+  const Floats A_ih = random_floats(rank * s.I), B_ih = random_floats(rows * rank), A_hh = random_floats(rank * s.H);
+  const Floats B_hh = random_floats(rows * rank), d_A_ih = poisoned(rank * s.I), d_B_ih = poisoned(rows * rank);
+  const Floats d_A_hh = poisoned(rank * s.H), d_B_hh = poisoned(rows * rank);
+  const tidegate_low_rank ih{rank, A_ih.get(), B_ih.get(), d_A_ih.get(), d_B_ih.get()};
+  const tidegate_low_rank hh{rank, A_hh.get(), B_hh.get(), d_A_hh.get(), d_B_hh.get()};
+  const tidegate_gradients_in in{o.h.get(), o.saved.get(), d_h, nullptr, nullptr};
+  const tidegate_gradients_out out{nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, &ih, &hh};
+  const tidegate_threads team = tidegate::make_threads(threads);
+  succeed(tidegate_sequence_backward(&s, &in, &out, &team));
+  expect_finite(d_A_ih, rank * s.I, "d_A of weight_ih is not finite");
+  expect_finite(d_B_ih, rows * rank, "d_B of weight_ih is not finite");
+  expect_finite(d_A_hh, rank * s.H, "d_A of weight_hh is not finite");
+  expect_finite(d_B_hh, rows * rank, "d_B of weight_hh is not finite");
 }
 
 void drive_sequence(int cell, int64_t T, int64_t B, int64_t I, int64_t H, bool options, int threads) {
@@ -96,6 +113,7 @@ void drive_sequence(int cell, int64_t T, int64_t B, int64_t I, int64_t H, bool o
   }
   const float *to_h_T = options ? d_h_T.get() : nullptr, *to_c_T = options && lstm ? d_c_T.get() : nullptr;
   const Outputs first = run(s, d_h.get(), to_h_T, to_c_T, threads), second = run(s, d_h.get(), to_h_T, to_c_T, threads);
+  drive_low_rank(s, first, d_h.get(), threads);
   expect(std::memcmp(first.d_weight_hh.get(), second.d_weight_hh.get(), sizeof(float) * static_cast<size_t>(rows * H)) == 0,
          "the same call gave other bits");
 }

@@ -7,6 +7,23 @@
 
 namespace tidegate::TIDEGATE_ISA_NAMESPACE {
 
+/* A weight of which only a change of low rank is learnt, W = W_0 + B A. */
+struct LowRank {
+  const tidegate_low_rank *of = nullptr; /* NULL: not wanted */
+  int64_t slot = 0, slots = 0;           /* the gates that it gives */
+  size_t operand = 0;                    /* what it is multiplied by, in blocks, and how many columns that has */
+  int64_t columns = 0;
+  size_t A = 0, B = 0, operand_A = 0, gates_B = 0;
+
+  int64_t R16() const { return blocks_of(of->rank); }
+  void plan(Workspace &space, int64_t rows, int64_t U) {
+    A = space.plan(R16() * columns_apart(blocks_of(columns)));
+    B = space.plan(R16() * columns_apart(slots * U));
+    operand_A = space.plan(R16() * rows * BLOCK);
+    gates_B = space.plan(R16() * rows * BLOCK);
+  }
+};
+
 template <typename Cell>
 struct Backward {
   const tidegate_sequence &s;
@@ -16,6 +33,7 @@ struct Backward {
   Workspace space;
   size_t weights_x, weights_h, inputs, before, reset, d_gates, carry, d_c, d_k, c_0;
   int64_t stretch;
+  LowRank low[3]; /* W_ih, W_hh, and of a cell in two stages the part of W_hh that reads r h */
   static constexpr int H_PACKED = Cell::TWO_STAGES ? 3 : Cell::H_SLOTS;
   static constexpr int64_t SOME_COLUMNS = 12; /* blocks, see weight_rows */
   static constexpr int64_t EDGE = 64 * BLOCK; /* scratch of one thread, see multiply_into_x */
@@ -33,6 +51,11 @@ struct Backward {
     d_c = space.plan(Cell::HAS_C ? l.state() : 0);
     d_k = space.plan(Cell::TWO_STAGES ? l.state() : 0);
     c_0 = space.plan(Cell::HAS_C ? l.state() : 0);
+    low[0] = {out.low_rank_ih, Cell::X_FIRST, Cell::X_SLOTS, inputs, l.I};
+    low[1] = {out.low_rank_hh, Cell::H_FIRST, Cell::H_SLOTS, before, l.H};
+    low[2] = {Cell::TWO_STAGES ? out.low_rank_hh : nullptr, 2, 1, reset, l.H};
+    for (LowRank &w : low)
+      if (w.of != nullptr) w.plan(space, stretch * l.rows, l.U);
   }
 
   int64_t slab_size() const { return Cell::SLOTS * l.U * l.rows * BLOCK; }
@@ -54,7 +77,15 @@ struct Backward {
       read_rows(m, first * l.S, end, first);
       m.wait();
       if (out.d_x != nullptr) multiply_into_x(m, first, after);
-      multiply_into_weights(m, first, after, after == l.slabs ? Begin::zero : Begin::accumulate);
+      const Begin how = after == l.slabs ? Begin::zero : Begin::accumulate;
+      multiply_into_weights(m, first, after, how);
+      if (out.low_rank_ih != nullptr || out.low_rank_hh != nullptr) {
+        for (const LowRank &w : low)
+          if (w.of != nullptr) multiply_by_low(w, m, first, after);
+        m.wait();
+        for (const LowRank &w : low)
+          if (w.of != nullptr) multiply_into_low(w, m, first, after, how);
+      }
       m.wait();
     }
     finish(units);
@@ -77,6 +108,14 @@ struct Backward {
   void pack_weights(const Member &m) const {
     pack_columns(m, s.weight_hh, l.H, Cell::H_FIRST, H_PACKED, space.at(weights_h));
     if (out.d_x != nullptr) pack_columns(m, s.weight_ih, l.I, Cell::X_FIRST, Cell::X_SLOTS, space.at(weights_x));
+    for (const LowRank &w : low) {
+      if (w.of == nullptr) continue;
+      pack_columns(m, w.of->B, w.of->rank, w.slot, w.slots, space.at(w.B));
+      const Range mine = share(w.R16(), m.thread, m.threads);
+      for (int64_t n = mine.begin; n < mine.end; ++n)
+        pack_transposed(w.of->A + n * BLOCK * w.columns, w.columns, part_of(w.of->rank, n), w.columns, blocks_of(w.columns),
+                        space.at(w.A) + n * columns_apart(blocks_of(w.columns)));
+    }
   }
 
   void begin(Range units) const {
@@ -229,6 +268,36 @@ struct Backward {
       }
       store_part(to, sum, part);
     }
+  }
+
+  /* Every row's x Aᵀ and d_gates B, `rank` numbers each: the two sides between which d_B and d_A are outer products. */
+  void multiply_by_low(const LowRank &w, const Member &m, int64_t first, int64_t after) const {
+    const int64_t parts = blocks_of(l.rows), K16 = blocks_of(w.columns), wide = w.R16() * l.rows * BLOCK;
+    const Range mine = share((after - first) * parts, m.thread, m.threads);
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+      const int64_t slab = first + i / parts, row = i % parts * BLOCK, left = l.steps_of(slab) * l.B - row;
+      if (left <= 0) continue;
+      const int64_t rows = left < BLOCK ? left : BLOCK, at = (slab - first) * wide + row * BLOCK;
+      rows_product({space.at(w.operand) + ((slab - first) * K16 * l.rows + row) * BLOCK, l.rows * BLOCK, space.at(w.A),
+                    columns_apart(K16), K16, Begin::zero, nullptr},
+                   rows, w.R16(), {space.at(w.operand_A) + at, BLOCK, l.rows * BLOCK});
+      rows_product({d_gates_of(slab, first) + (w.slot * l.U * l.rows + row) * BLOCK, l.rows * BLOCK, space.at(w.B),
+                    columns_apart(w.slots * l.U), w.slots * l.U, Begin::zero, nullptr},
+                   rows, w.R16(), {space.at(w.gates_B) + at, BLOCK, l.rows * BLOCK});
+    }
+  }
+
+  void multiply_into_low(const LowRank &w, const Member &m, int64_t first, int64_t after, Begin how) const {
+    const int64_t last = l.steps_of(after - 1) * l.B, blocks = blocks_of(w.columns);
+    weight_rows(w.slot, share(w.slots * l.U, m.thread, m.threads), first, after, how, w.operand_A, w.of->rank, w.of->d_B, nullptr);
+    const Range mine = share(blocks, m.thread, m.threads);
+    if (mine.size() == 0) return;
+    const int64_t begin = mine.begin * BLOCK, end = mine.end * BLOCK < w.columns ? mine.end * BLOCK : w.columns;
+    for (int64_t i = 0; i < w.R16(); ++i)
+      outer_product({space.at(w.gates_B) + i * l.rows * BLOCK, w.R16() * l.rows * BLOCK,
+                     space.at(w.operand) + mine.begin * l.rows * BLOCK, blocks * l.rows * BLOCK, l.rows * BLOCK, after - first,
+                     l.rows, last, &w == &low[2] ? Begin::accumulate : how},
+                    part_of(w.of->rank, i), mine.size(), end - begin, {w.of->d_A + i * BLOCK * w.columns + begin, w.columns, BLOCK});
   }
 
   int64_t row_of(int64_t slot, int64_t i) const { return Cell::gate_of(static_cast<int>(slot + i / l.U)) * l.H + i % l.U * BLOCK; }

@@ -95,6 +95,16 @@ typedef struct tidegate_gradients_in {
   const float *d_c_T;   /* (B, H), LSTM alone; NULL means zeros */
 } tidegate_gradients_in;
 
+/* Of a weight W = W_0 + B A the gradients of A and B, d_A = Bᵀ d_W and d_B = d_W Aᵀ, without d_W itself: of so low a rank
+ * they cost a fraction of it. */
+typedef struct tidegate_low_rank {
+  int64_t rank;   /* at least 1 */
+  const float *A; /* (rank, columns of W) */
+  const float *B; /* (rows of W, rank) */
+  float *d_A;     /* (rank, columns of W) */
+  float *d_B;     /* (rows of W, rank) */
+} tidegate_low_rank;
+
 /* What backward writes: the gradient of each input, summed over steps and lanes for weights and biases. NULL: not
  * wanted, and where that saves work, not computed. */
 typedef struct tidegate_gradients_out {
@@ -105,6 +115,8 @@ typedef struct tidegate_gradients_out {
   float *d_weight_hh; /* (G·H, H) */
   float *d_bias_ih;   /* (G·H,) */
   float *d_bias_hh;   /* (G·H,) */
+  const tidegate_low_rank *low_rank_ih; /* of weight_ih */
+  const tidegate_low_rank *low_rank_hh; /* of weight_hh */
 } tidegate_gradients_out;
 
 const char *tidegate_sequence_backward(const tidegate_sequence *sequence, const tidegate_gradients_in *in,

@@ -12,7 +12,6 @@ for English alone: wikitext-2/wiki.train.tokens. The texts stay outside the proj
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import re
 import subprocess
@@ -21,24 +20,17 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
-from tidegate.text.corpus import read_pieces
-from tidegate.text.embedded_corpora import embedded_corpus
-from tidegate.text.html_text import html_text
-from tidegate.text.sources import find_sources
+from base_readers import bible, classics, corpus, mallard, manual_pages, novels, pages, wikitext, wrapped
 
-HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
-CHINESE_SHARE = 0.4
-"""of a paragraph's characters; what a translation left in English has less"""
-SHORTEST_PARAGRAPH = 12
+LETTERS = {"zh": re.compile("[\u3400-\u4dbf\u4e00-\u9fff]"), "en": re.compile("[A-Za-z ,.]")}
+SHARE = {"zh": 0.4, "en": 0.9}
+"""of letters in a paragraph; what a translation left in English has fewer, and so have commands and tables"""
+SHORTEST_PARAGRAPH = {"zh": 12, "en": 60}
 """characters; shorter ones are menus, headings, names of buttons"""
 SHORTEST_DOCUMENT = 60
 HELD_OUT = 50
 """of so many documents one is for validation, by its content"""
-ROFF_MACRO = re.compile(r"^[.'].*$")
-ROFF_TEXT = re.compile(r"""^\.\s*(?:SH|SS|B|I|BR|IR|RB|RI|IB|BI|TP|IP|PP|P|LP|Sh|Ss)\s+(.*)$""")
-ROFF_ESCAPE = re.compile(r"\\(?:f\[[^]]*\]|f.|s[+-]?\d+|\([a-z]{2}|\[[^]]*\]|[&|^,/%:]|\*\(..)")
 
 
 @dataclass(frozen=True)
@@ -57,99 +49,10 @@ class Source:
     """whether paragraphs in another language, short ones and repeats are left out"""
 
 
-def pages(pattern: str) -> Callable[[Path], Iterator[str]]:
-    """HTML pages."""
-
-    def read(folder: Path) -> Iterator[str]:
-        for path in sorted(folder.glob(pattern)):
-            yield html_text(path.read_text(encoding="utf-8", errors="replace"))
-
-    return read
-
-
-def mallard(pattern: str) -> Callable[[Path], Iterator[str]]:
-    """GNOME's help pages: XML, whose <info> tells of authors."""
-    blocks = {"p", "title", "desc", "item", "td"}
-
-    def read(folder: Path) -> Iterator[str]:
-        for path in sorted(folder.glob(pattern)):
-            root = ElementTree.parse(path).getroot()
-            lines = []
-            for info in root.findall(".//{*}info"):
-                info.clear()
-            for element in root.iter():
-                if element.tag.rpartition("}")[2] in blocks - {"item", "td"}:
-                    lines.append(" ".join("".join(element.itertext()).split()))
-            yield "\n".join(line for line in lines if line)
-
-    return read
-
-
-def manual_pages(pattern: str) -> Callable[[Path], Iterator[str]]:
-    """Manual pages, without the marks of their typesetting."""
-
-    def read(folder: Path) -> Iterator[str]:
-        for path in sorted(folder.glob(pattern)):
-            if not path.is_file():
-                continue
-            lines = []
-            for line in gzip.decompress(path.read_bytes()).decode(errors="replace").splitlines():
-                if words := ROFF_TEXT.match(line):
-                    line = words[1].replace('"', "")
-                elif ROFF_MACRO.match(line):
-                    continue
-                lines.append(ROFF_ESCAPE.sub("", line).replace("\\-", "-").replace("\\e", "\\"))
-            yield "\n".join(lines)
-
-    return read
-
-
-def corpus(name: str) -> Callable[[Path], Iterator[str]]:
-    """A corpus that comes with Tidegate, poem by poem or in stretches of some pages."""
-
-    def read(_: Path) -> Iterator[str]:
-        text = "".join(piece.text for piece in read_pieces(find_sources([embedded_corpus(name)])))
-        if name == "tang-poems":
-            yield from text.split("\n\n")
-        else:
-            yield from re.split(r"\n{3,}", text)
-
-    return read
-
-
-def classics(*patterns: str) -> Callable[[Path], Iterator[str]]:
-    """The collection's JSON: title, author and paragraphs of each piece, a paragraph a line."""
-
-    def read(folder: Path) -> Iterator[str]:
-        home = folder / "package" / "dist"
-        for path in (path for pattern in patterns for path in sorted(home.glob(pattern))):
-            pieces = json.loads(path.read_text(encoding="utf-8"))
-            for piece in pieces if isinstance(pieces, list) else [pieces]:
-                heads = [piece.get(name, "") for name in ("title", "rhythmic", "chapter", "section", "author")]
-                lines = piece.get("paragraphs") or piece.get("content") or piece.get("para") or []
-                lines = [lines] if isinstance(lines, str) else lines
-                lines = [*dict.fromkeys(head for head in heads if head), *lines, *piece.get("comment", [])]
-                yield "\n".join(line.strip() for line in lines if isinstance(line, str) and line.strip())
-
-    return read
-
-
-def wikitext(file: str) -> Callable[[Path], Iterator[str]]:
-    """Articles, their tokens joined to ordinary text again."""
-
-    def read(folder: Path) -> Iterator[str]:
-        text = (folder / file).read_text(encoding="utf-8")
-        for article in re.split(r"\n(?= = [^=])", text):
-            article = re.sub(r" @([-,.])@ ", r"\1", article).replace("<unk>", "")
-            article = re.sub(r" ([,.;:!?)\]%]|'s\b|'t\b|n't\b)", r"\1", article)
-            article = re.sub(r"([(\[$]) ", r"\1", article)
-            article = re.sub(r'" ([^"\n]*?) "', r'"\1"', article)
-            yield re.sub(r"  +", " ", re.sub(r"(?m)^ ?(=+) (.*?) \1 ?$", r"\2", article)).strip()
-
-    return read
-
-
-DEBIAN_GPL, PUBLIC, POETRY = "GPL-2+", "public domain (collection MIT)", "npm:chinese-poetry@2.0.1"
+DEBIAN_GPL, FREE, PUBLIC = "GPL-2+", "public domain", "public domain (collection MIT)"
+POETRY = "npm:chinese-poetry@2.0.1"
+AUSTEN = "usr/lib/R/site-library/janeaustenr/data/Rdata.rdb"
+LIBRE = "usr/share/libreoffice/help"
 SOURCES = {
     "zh": [
         Source("tang-poems", PUBLIC, "embedded corpus tang-poems", corpus("tang-poems"), False),
@@ -166,7 +69,7 @@ SOURCES = {
             "libreoffice-help",
             "MPL-2.0",
             "libreoffice-help-zh-cn",
-            pages("usr/share/libreoffice/help/zh-CN/text/**/*.html"),
+            pages(f"{LIBRE}/zh-CN/text/**/*.html"),
         ),
         Source("gimp-help", "GFDL-1.2+", "gimp-help-zh-cn", pages("usr/share/gimp/2.0/help/zh_CN/*.html")),
         Source("gnome-help", "CC-BY-SA-3.0", "gnome-user-docs", mallard("usr/share/help/zh_CN/**/*.page")),
@@ -197,11 +100,55 @@ SOURCES = {
             manual_pages("usr/share/man/zh_CN/*/*.gz"),
         ),
     ],
+    "en": [
+        Source("shakespeare", FREE, "embedded corpus shakespeare", corpus("shakespeare"), False),
+        Source("wikitext-2", "CC-BY-SA-3.0", "wikitext-2, training text", wikitext("wikitext-2/wiki.train.tokens")),
+        Source("jane-austen", PUBLIC, "r-cran-janeaustenr", novels(AUSTEN), False),
+        Source("king-james-bible", FREE, "bible-kjv-text bible-kjv", bible, False),
+        Source(
+            "devils-dictionary",
+            FREE,
+            "dict-devil",
+            wrapped("usr/share/dictd/devil.dict.dz", r"^(?=[A-Z][A-Z-]+, )", r"^ +PREFACE$"),
+        ),
+        Source(
+            "jargon-file",
+            FREE,
+            "jargon-text",
+            wrapped("usr/share/doc/jargon-text/jargon.txt.gz", r"^(?=   :[^\n]+:)", r"^Chapter\s1\."),
+        ),
+        Source("libreoffice-help", "MPL-2.0", "libreoffice-help-en-us", pages(f"{LIBRE}/en-US/text/**/*.html")),
+        Source("gimp-help", "GFDL-1.2+", "gimp-help-en", pages("usr/share/gimp/2.0/help/en/*.html")),
+        Source("gnome-help", "CC-BY-SA-3.0", "gnome-user-docs", mallard("usr/share/help/C/**/*.page")),
+        Source(
+            "debian-handbook",
+            "GPL-2+ or CC-BY-SA-3.0",
+            "debian-handbook",
+            pages("usr/share/doc/debian-handbook/html/en-US/*.html"),
+        ),
+        Source("debian-reference", DEBIAN_GPL, "debian-reference-en", pages("usr/share/debian-reference/*.en.html")),
+        Source("debian-faq", DEBIAN_GPL, "debian-faq", pages("usr/share/doc/debian/FAQ/*.en.html")),
+        Source("debian-history", DEBIAN_GPL, "debian-history", pages("usr/share/doc/debian-history/docs/*.en.html")),
+        Source("maint-guide", DEBIAN_GPL, "maint-guide", pages("usr/share/doc/maint-guide/html/*.en.html")),
+        Source("debian-edu", DEBIAN_GPL, "debian-edu-doc-en", pages("usr/share/doc/debian-edu-doc-en/*bookworm*.html")),
+        Source("debian-policy", DEBIAN_GPL, "debian-policy", pages("usr/share/doc/debian-policy/policy.html/*.html")),
+        Source("developers-reference", "GPL-2", "developers-reference", pages("usr/share/developers-reference/*.html")),
+        Source(
+            "installation-guide",
+            "GPL-2",
+            "installation-guide-amd64",
+            pages("usr/share/doc/installation-guide-amd64/en/*.html"),
+        ),
+        Source("kicad", "GPL-3+ or CC-BY-3.0", "kicad-doc-en", pages("usr/share/doc/kicad/help/en/*.html")),
+        Source("aptitude", DEBIAN_GPL, "aptitude-doc-en", pages("usr/share/doc/aptitude/html/en/*.html")),
+        Source("apache", "Apache-2.0", "apache2-doc", pages("usr/share/doc/apache2-doc/manual/en/**/*.html")),
+        Source("postgresql", "PostgreSQL", "postgresql-doc-15", pages("usr/share/doc/postgresql-doc-15/html/*.html")),
+    ],
 }
 
 
 def fetched(package: str, debs: Path | None, folder: Path) -> Path:
-    """Open a package of Debian's into a folder of its own; returns that."""
+    """Open a package, or several of Debian's with spaces between them, into a folder of its own; returns that."""
     if package.startswith("npm:"):
         name, version = package.removeprefix("npm:").split("@")
         packed, opened = (debs or folder) / f"{name}-{version}.tgz", folder / name
@@ -211,13 +158,14 @@ def fetched(package: str, debs: Path | None, folder: Path) -> Path:
             opened.mkdir()
             subprocess.run(["tar", "xzf", str(packed), "-C", str(opened)], check=True)
         return opened
-    if debs is None:
-        subprocess.run(["apt-get", "download", package], cwd=folder, check=True, capture_output=True)
-    found = sorted((debs or folder).glob(f"{package}_*.deb"))
-    if not found:
-        raise SystemExit(f"There is no {package}_*.deb in {debs or folder}.")
-    opened = folder / package
-    subprocess.run(["dpkg-deb", "-x", str(found[-1]), str(opened)], check=True)
+    opened = folder / package.replace(" ", "-")
+    for name in package.split():
+        if debs is None:
+            subprocess.run(["apt-get", "download", name], cwd=folder, check=True, capture_output=True)
+        found = sorted((debs or folder).glob(f"{name}_*.deb"))
+        if not found:
+            raise SystemExit(f"There is no {name}_*.deb in {debs or folder}.")
+        subprocess.run(["dpkg-deb", "-x", str(found[-1]), str(opened)], check=True)
     return opened
 
 
@@ -227,9 +175,9 @@ def cleaned(document: str, language: str, seen: set[int]) -> str:
     for paragraph in document.splitlines():
         paragraph = " ".join(paragraph.split())
         letters = len(paragraph)
-        if letters < SHORTEST_PARAGRAPH or hash(paragraph) in seen:
+        if letters < SHORTEST_PARAGRAPH[language] or hash(paragraph) in seen:
             continue
-        if language == "zh" and len(HAN.findall(paragraph)) < CHINESE_SHARE * letters:
+        if len(LETTERS[language].findall(paragraph)) < SHARE[language] * letters:
             continue
         seen.add(hash(paragraph))
         kept.append(paragraph)

@@ -2,7 +2,8 @@
 
     W' = W + (alpha / rank) · B A        A normal with std 1 / √inputs, B zero: it starts as the model that it changes
 
-The changed weights are made once a window and go through the same layers, so the native core computes them as any.
+The cells take their changes as they are, so that the native core never computes the gradient of a whole weight; the
+changed embedding and output layer are made once a window.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch.func import functional_call
 
 from tidegate.config import ModelConfig
 from tidegate.folder.adapter import Adapter, check_rank
-from tidegate.models.language_model import Features, LanguageModel
+from tidegate.models.language_model import Block, Features, LanguageModel
+from tidegate.nn.low_rank import Changes, LowRank
 
 
 class AdaptedModel(nn.Module):
@@ -36,6 +38,14 @@ class AdaptedModel(nn.Module):
             outputs, inputs = weights[name].shape
             self.A[key] = nn.Parameter(torch.randn(rank, inputs) * inputs**-0.5)
             self.B[key] = nn.Parameter(torch.zeros(outputs, rank))
+        for i, cell in enumerate(block.cell for block in base.blocks if isinstance(block, Block)):
+            pair = (self._low_rank(f"blocks.{i}.cell.{name}_l0") for name in ("weight_ih", "weight_hh"))
+            cell.changes = Changes(*pair)
+
+    def _low_rank(self, name: str) -> LowRank | None:
+        """Return the change to a weight, None where it stays."""
+        key = self._names.get(name)
+        return None if key is None else LowRank(self.A[key], self.B[key], self._alpha / self._rank)
 
     @property
     def base(self) -> LanguageModel:
@@ -47,16 +57,15 @@ class AdaptedModel(nn.Module):
         """The shape of the model."""
         return self.base.config
 
-    def changed(self) -> dict[str, Tensor]:
-        """Return the changed weights by their names."""
-        weights, scale = dict(self.base.named_parameters()), self._alpha / self._rank
-        return {
-            name: torch.addmm(weights[name], self.B[key], self.A[key], alpha=scale) for name, key in self._names.items()
-        }
+    def changed(self, cells: bool = True) -> dict[str, Tensor]:
+        """Return the changed weights by their names; cells: those of the cells too."""
+        weights = dict(self.base.named_parameters())
+        names = (name for name in self._names if cells or not name.startswith("blocks."))
+        return {name: change.of(weights[name]) for name in names if (change := self._low_rank(name)) is not None}
 
     def loss(self, *arguments: Any, **named: Any) -> tuple[Tensor, Features]:
         """Compute what `LanguageModel.loss` does, with the changed weights."""
-        weights = {f"model.{name}": weight for name, weight in self.changed().items()}
+        weights = {f"model.{name}": weight for name, weight in self.changed(cells=False).items()}
         found: tuple[Tensor, Features] = functional_call(self._unregistered[1], weights, arguments, named)
         return found
 

@@ -65,7 +65,9 @@ class Block(nn.Module):
     ) -> tuple[Tensor, LayerState, Tensor, Tensor]:
         """Map x ``(T, B, H)`` to the same shape, and the layer's state to its next; `share` of the cell's units are
         dropped under masks. Returns the cell's output, before and after dropout, as well."""
-        weight_hh = None if masks is None else masks.weights(self.cell.weight_hh_l0, layer)
+        weight_hh = None
+        if masks is not None and masks.shares.weight:
+            weight_hh = masks.weights(self.cell.recurrent_weight(), layer)
         y, state = self.cell(x if self.norm is None else self.norm(x), state, fresh, weight_hh)
         dropped = y if masks is None else masks.units(y, share, layer + 1)
         return (dropped if self.norm is None else x + dropped), state, y, dropped

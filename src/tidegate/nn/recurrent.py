@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tidegate.config import Cell
+from tidegate.nn.low_rank import Changes, run_changed_cell
 from tidegate.nn.sequence import CellWeights, LayerState, run_cell
 from tidegate.theory.layout import GATES
 
@@ -23,6 +24,7 @@ class Recurrent(nn.Module):
     def __init__(self, cell: Cell, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.cell, self.hidden_size = cell, hidden_size
+        self.changes: Changes | None = None  # low-rank, learnt in place of the weights
         rows = len(GATES[cell]) * hidden_size
         self.weight_ih_l0 = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hh_l0 = nn.Parameter(torch.empty(rows, hidden_size))
@@ -56,4 +58,12 @@ class Recurrent(nn.Module):
         """
         recurrent = self.weight_hh_l0 if weight_hh is None else weight_hh
         weights = CellWeights(self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0)
-        return run_cell(self.cell, x, state, weights, fresh)
+        if self.changes is None:
+            return run_cell(self.cell, x, state, weights, fresh)
+        changes = self.changes if weight_hh is None else self.changes._replace(hh=None)
+        return run_changed_cell(self.cell, x, state, weights, changes, fresh)
+
+    def recurrent_weight(self) -> Tensor:
+        """Return W_hh as it computes: with its change, if it has one."""
+        changed = None if self.changes is None else self.changes.hh
+        return self.weight_hh_l0 if changed is None else changed.of(self.weight_hh_l0)
