@@ -71,3 +71,18 @@ def test_new_rows_are_the_mean_of_the_known():
     for name in tensors.keys() - {"embedding.weight", "output.weight", "output.bias"}:
         np.testing.assert_array_equal(found[name], tensors[name])
         assert not np.shares_memory(found[name], tensors[name])
+
+
+def test_a_new_token_that_old_ones_spell_starts_from_their_mean():
+    """Of pairs of bytes nothing is unknown: what is new is a longer piece of what is known."""
+    old, new = train("bpe", ["tide tide tide moon moon"], 262), train("bpe", ["tidemoon " * 9], 264)
+    found, config = match(old, new), FORMS[1]
+    tensors = random_tensors(config, old.vocabulary_size)
+    after = transferred(tensors, found)
+    assert found.parts
+    for token, parts in found.parts.items():
+        assert b"".join(map(old.token_bytes, parts)) == new.token_bytes(token)
+        wanted = tensors["embedding.weight"][parts].mean(axis=0)
+        np.testing.assert_allclose(after["embedding.weight"][token], wanted, rtol=1e-6, atol=1e-6)
+        bias = tensors["output.bias"][parts].mean() - np.log(found.added)
+        np.testing.assert_allclose(after["output.bias"][token], bias, rtol=1e-5, atol=1e-6)

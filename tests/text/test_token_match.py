@@ -68,3 +68,19 @@ def test_words_in_another_order_of_frequency():
     np.testing.assert_array_equal(np.sort(found.old_of_new), np.arange(a.vocabulary_size))
     assert not found.is_identity
     assert found.dropped == found.added == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(old=TEXTS, new=TEXTS)
+def test_what_old_tokens_spell(old, new):
+    a, b = train("bpe", [old], 262), train("bpe", [new], 270)
+    for token, parts in match(a, b).parts.items():
+        assert len(parts) > 1
+        assert b"".join(map(a.token_bytes, parts)) == b.token_bytes(token)
+
+
+def test_an_unknown_character_has_no_parts():
+    found = match(train("characters", ["abc"]), train("characters", ["abcd"]))
+    assert found.added == 1
+    assert not found.parts
+    assert "mean of the known" in found.sentence()

@@ -17,9 +17,9 @@ TOKEN_ROWS = ("embedding.weight", "output.weight", "output.bias")
 def transferred(tensors: Mapping[str, NDArray[Any]], match: TokenMatch) -> dict[str, NDArray[np.float32]]:
     """Return the weights for the new vocabulary of a match.
 
-    A new token starts from the mean of the known, as input and as output. Its output bias is lower than their mean by
-    the logarithm of the number of new tokens: all together are then as likely as one average token, so that what the
-    model knew of the others hardly changes.
+    A new token starts, as input and as output, from the mean of the old tokens that spell it, or where none do, of all
+    the known. Its output bias is lower than their mean by the logarithm of the number of new tokens: all together are
+    then as likely as one average token, so that what the model knew of the others hardly changes.
     """
     if match.is_identity:
         return {name: np.array(tensor, np.float32) for name, tensor in tensors.items()}
@@ -32,6 +32,10 @@ def transferred(tensors: Mapping[str, NDArray[Any]], match: TokenMatch) -> dict[
         rows = np.empty((len(known), *tensor.shape[1:]), np.float32)
         rows[known] = tensor[kept]
         mean = tensor[kept].mean(axis=0, dtype=np.float64)
-        rows[~known] = mean - np.log(max(1, match.added)) if name == "output.bias" else mean
+        for token in np.flatnonzero(~known):
+            spelled = match.parts.get(int(token))
+            rows[token] = mean if spelled is None else tensor[spelled].mean(axis=0, dtype=np.float64)
+        if name == "output.bias":
+            rows[~known] -= np.log(max(1, match.added))
         found[name] = rows
     return found

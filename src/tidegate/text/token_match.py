@@ -5,7 +5,8 @@ Two vocabularies of the same size in another order turn all that a model writes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ class TokenMatch:
     """(new V,) the id in the old vocabulary of each token of the new one; -1 where the old lacks it"""
     dropped: int
     """tokens of the old vocabulary that the new one lacks"""
+    parts: dict[int, list[int]] = field(default_factory=dict)
+    """of each token that the old vocabulary lacks but can spell, as BPE does: the old tokens that spell it"""
 
     @property
     def kept(self) -> int:
@@ -43,7 +46,7 @@ class TokenMatch:
             return f"Vocabulary: all {self.kept:,} tokens kept as they were."
         return (
             f"Vocabulary: {self.kept:,} tokens kept, matched by their text; {self.added:,} added, which start from the "
-            f"mean of the known; {self.dropped:,} dropped."
+            f"mean of {'their parts' if self.parts else 'the known'}; {self.dropped:,} dropped."
         )
 
 
@@ -51,7 +54,21 @@ def match(old: Tokenizer, new: Tokenizer) -> TokenMatch:
     """Find the tokens of `new` in `old`, which is of the same kind."""
     known = {text: token for token, text in reversed(list(enumerate(_texts(old))))}
     old_of_new = np.array([known.get(text, -1) for text in _texts(new)], np.int64)
-    return TokenMatch(old_of_new, old.vocabulary_size - len(np.unique(old_of_new[old_of_new >= 0])))
+    dropped = old.vocabulary_size - len(np.unique(old_of_new[old_of_new >= 0]))
+    return TokenMatch(old_of_new, dropped, dict(_parts(old, new, np.flatnonzero(old_of_new < 0).tolist())))
+
+
+def _parts(old: Tokenizer, new: Tokenizer, added: list[int]) -> Iterator[tuple[int, list[int]]]:
+    """Spell each added token in the old vocabulary, where that can be done."""
+    for token in added:
+        if token in (new.document_id, new.unknown_id):
+            continue
+        try:
+            spelled = old.encode(new.token_bytes(token).decode("utf-8")).tolist()
+        except UnicodeDecodeError:  # a token may be a part of a character
+            continue
+        if spelled and old.unknown_id not in spelled:
+            yield token, spelled
 
 
 def _texts(tokenizer: Tokenizer) -> list[tuple[str, bytes]]:
