@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import tidegate
@@ -136,3 +139,32 @@ def test_the_command_line(tmp_path, capsys):
     assert "vocabulary is not given" in capsys.readouterr().err
     assert main(["import", "w.safetensors", "--vocabulary", "v", "--out", str(tmp_path)]) == 2
     assert "not an empty folder" in capsys.readouterr().err
+
+
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=3),
+    st.floats(0, 1),
+    st.sampled_from(["weights", "vocabulary"]),
+)
+def test_files_with_any_damage_give_a_model_or_a_sentence(tmp_path, changes, kept, which):
+    """A byte changed anywhere, or the end cut off; what is written then is a whole folder."""
+    torch.manual_seed(3)
+    plain = Model(nn.GRU, len(WORDS), 4, 5, 1)
+    weights, vocabulary, out = tmp_path / "w.safetensors", tmp_path / "v.json", tmp_path / "out"
+    safetensors.torch.save_file({n: t.clone() for n, t in plain.state_dict().items()}, weights)
+    vocabulary.write_text(json.dumps(WORDS), encoding="utf-8")
+    damaged = weights if which == "weights" else vocabulary
+    content = bytearray(damaged.read_bytes())
+    for place, value in changes:
+        content[int(place * (len(content) - 1))] = value
+    damaged.write_bytes(content[: max(1, int(kept * len(content)))] if kept > 0.3 else content)
+    shutil.rmtree(out, ignore_errors=True)
+    try:
+        import_model(ImportSettings(str(weights), vocabulary=str(vocabulary), tokens="whitespace", out=str(out)))
+        found = tidegate.load(out).generate(" the", max_tokens=2)
+    except TidegateError as error:
+        found = str(error)
+    assert 0 < len(found) < 1000

@@ -46,6 +46,8 @@ class Verb:
     """fields of which one excludes the others"""
     chooser: str | None = None
     """the field that chooses for those that are not given"""
+    defaults: str | None = None
+    """``module:mapping`` of the fields whose defaults are others here"""
 
 
 VERBS = {
@@ -101,6 +103,7 @@ VERBS = {
         texts="data",
         hidden=("tokenizer", "vocabulary", "preset"),
         exclusive=HORIZONS,
+        defaults="tidegate.tuning:DEFAULTS",
     ),
     "merge": Verb(
         "tidegate.merge:merge",
@@ -323,6 +326,7 @@ def parse(name: str, words: Sequence[str]) -> list[Any]:
         verb.hidden,
         verb.exclusive,
         verb.chooser,
+        {} if verb.defaults is None else _resolve(verb.defaults),
     ).parse(words)
     return settings
 

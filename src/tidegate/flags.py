@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from argparse import ArgumentError, HelpFormatter, RawDescriptionHelpFormatter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Flags:
     """fields of which one excludes the others: one given as a flag clears those that a YAML file gives"""
     chooser: str | None = None
     """the field that, where it is given, chooses for those that are not: ``--print_config`` then leaves these out"""
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """of fields whose defaults for this verb are others than the dataclass has"""
 
     def parse(self, words: Sequence[str]) -> list[Any]:
         """Turn arguments into settings, one of each kind; TidegateError for whatever is wrong with them."""
@@ -151,6 +153,7 @@ class Flags:
             if kind is self.kinds[0] and self.positional:
                 skip.add(self.positional)
             parser.add_class_arguments(kind, skip=skip)
+        parser.set_defaults(dict(self.defaults))
         return parser
 
     def _build(self, kind: type, given: Namespace, names: frozenset[str]) -> Any:

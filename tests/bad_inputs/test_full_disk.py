@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -13,12 +14,16 @@ import pytest
 import safetensors.numpy
 
 from tidegate.cli import main
+from tidegate.errors import TidegateError
 from tidegate.folder.model_folder import ModelFolder
+from tidegate.runtime.model import Model
 from tidegate.text.prepare import prepare
 from tidegate.training.run_folder import RunFolder
 
 from ..conftest import subprocess_environment
 from .conftest import SMALL, tree
+
+TUNED = "--steps 4 --lanes 2 --window 4 --evaluations 2 --save-seconds 0".split()
 
 
 class Disk:
@@ -54,6 +59,11 @@ def weights(folder: Path) -> dict[str, bytes]:
     return {name: tensor.tobytes() for name, tensor in tensors.items()}
 
 
+def adapter(folder: Path) -> dict[str, bytes]:
+    tensors = safetensors.numpy.load_file(folder / "adapter.safetensors")
+    return {name: tensor.tobytes() for name, tensor in tensors.items()}
+
+
 def test_full_at_each_moment_of_a_run(here, disk, mistake, monkeypatch):
     """Wherever the disk becomes full, what is there is whole, and the run ends as if nothing had been."""
     assert main(["train", "text.txt", "--out", "whole", *SMALL]) == 0  # which prepares the text as well
@@ -73,6 +83,30 @@ def test_full_at_each_moment_of_a_run(here, disk, mistake, monkeypatch):
         disk.fill_after(float("inf"))
         assert main(["train", *(["--resume", out] if begun else ["text.txt", "--out", out, *SMALL])]) == 0
         assert weights(folder.path) == expected, room
+
+
+def test_full_at_each_moment_of_an_adapter(here, disk, mistake):
+    """The model is whole all the while; the adapter is whole or refused, and the run ends as if nothing had been."""
+    assert main(["train", "text.txt", "--out", "base", *SMALL]) == 0
+    words = ["finetune", "base", "text.txt", "--lora-rank", "2", *TUNED]
+    assert main([*words, "--out", "whole"]) == 0
+    disk.fill_after(float("inf"))
+    assert main([*words, "--out", "whole2"]) == 0
+    expected, syncs, base = adapter(here / "whole"), disk.syncs, weights(here / "base")
+    assert adapter(here / "whole2") == expected
+    assert syncs > 8
+    for room in range(1, syncs, 3 if "CI" not in os.environ else 1):
+        out = f"tuned{room}"
+        disk.fill_after(room)
+        assert "No space left" in mistake(*words, "--out", out)
+        assert not temporary_files(here)
+        disk.fill_after(float("inf"))
+        if (here / out / "adapter.json").exists():
+            with contextlib.suppress(TidegateError):  # half of it may be an earlier one's, which its digest tells
+                Model.load(here / "base", [here / out])
+        assert main(["finetune", "--resume", out]) == 0
+        assert adapter(here / out) == expected, room
+    assert weights(here / "base") == base
 
 
 def test_a_full_disk_tells_how_to_go_on(here, disk, mistake):

@@ -126,3 +126,25 @@ def test_a_template_of_ones_own():
 def test_no_such_template():
     with pytest.raises(TidegateError, match="did you mean 'turns'"):
         ChatTemplate.of("turn")
+
+
+PIECES = [
+    *"{{ }} {% %} messages message.content endfor if endif 'a' 1e9 range(9) * ( ) .__class__ |upper loop.index".split(),
+    *("for m in messages", "{% for m in messages %}", "{{ m.content }}", "{% endfor %}", "set x =", "潮", "\0", "~"),
+]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map(" ".join))
+def test_whatever_a_template_is_it_gives_a_text_or_a_sentence(source):
+    conversation = (
+        Message("user", "a?"),
+        Message("assistant", "b."),
+        Message("user", "c?"),
+        Message("assistant", "d."),
+    )
+    try:
+        found = "".join(segment.text for segment in ChatTemplate(source).segments(conversation))
+    except TidegateError as error:
+        found = str(error)
+    assert 0 < len(found) < 600
