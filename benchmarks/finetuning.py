@@ -3,26 +3,39 @@
     python benchmarks/finetuning.py scratch base-zh hongloumeng.txt --minutes 5 20
     python benchmarks/finetuning.py adapter base-zh hongloumeng.txt --steps 1500
     python benchmarks/finetuning.py answers base-zh oaast_sft_zh.json
+    python benchmarks/finetuning.py characters runs/tang-poems hongloumeng.txt --add 500
 
 Protocols. scratch: equal minutes by the clock, the two in turn; validation is the last tenth of the text, bits a byte
 with carried state (20 lanes), measured once at the end; --plain has the settings of the training from scratch. adapter:
 equal steps, the two in turn; steps a second are of the whole run. answers: the last tenth of the conversations, nats a
-token of answers, before and after.
+token of answers, before and after. characters: the text's most frequent characters that the model lacks are added, and
+nothing is learnt; nats a character of those that it knew, in the text's last tenth, carried, before and after.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import torch
 from record import write_result
+
+from tidegate.config import ModelConfig
+from tidegate.folder.model_folder import ModelFolder
+from tidegate.models.language_model import LanguageModel
+from tidegate.models.transfer import transferred
+from tidegate.text.token_match import match
+from tidegate.text.tokenizer import train
+from tidegate.text.tokenizers.base import Tokenizer
 
 CARRIED = "carried_20lanes"
 
@@ -100,22 +113,57 @@ def answers(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"runs": rows, "median_lower": statistics.median(row["lower"] for row in rows)}
 
 
+def characters(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Add characters to a model of characters; the loss of those that it knew, at step 0."""
+    old = ModelFolder.read(arguments.base)
+    text = old.tokenizer.normalize("".join(Path(path).read_text(encoding="utf-8") for path in arguments.data))
+    lacking = Counter(character for character in text if old.tokenizer.missing(character))
+    added = "".join(character for character, _ in lacking.most_common(arguments.add))
+    new = old.tokenizer.joined(train("characters", [added]))
+    held_out = text[len(text) * 9 // 10 :]
+    known = torch.tensor([character not in lacking for character in held_out])
+    tuned = transferred(old.tensors, match(old.tokenizer, new))
+    before = loss_of(known, held_out, old.model, old.tokenizer, old.tensors)
+    after = loss_of(known, held_out, old.model, new, tuned)
+    rows = {"added": len(added), "lacking": len(lacking), "known_share": known.double().mean().item()}
+    print(
+        f"{len(added)} of {len(lacking)} characters added; of the known, nats: {before:.4f} before, {after:.4f} after"
+    )
+    return {**rows, "before": before, "after": after, "bound": math.log1p(1 / old.tokenizer.vocabulary_size)}
+
+
+@torch.no_grad()
+def loss_of(known: torch.Tensor, text: str, config: ModelConfig, tokenizer: Tokenizer, tensors: Any) -> float:
+    """Return the mean loss of the characters that are marked as known, each read once, with carried state."""
+    model = LanguageModel(config, tokenizer.vocabulary_size)
+    model.load_tensors(tensors)
+    ids = torch.from_numpy(tokenizer.encode(text).astype("int64"))[:, None]
+    weight, state, nats = known[1:, None].float(), None, 0.0
+    for at in range(0, len(ids) - 1, 256):
+        end = min(at + 256, len(ids) - 1)
+        loss, features = model.loss(ids[at:end], ids[at + 1 : end + 1], weight[at:end], state)
+        nats, state = nats + loss.item(), features.state
+    return nats / weight.sum().item()
+
+
 def main() -> None:
     """Run one of them, print, write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["scratch", "adapter", "answers"])
+    parser.add_argument("what", choices=["scratch", "adapter", "answers", "characters"])
     parser.add_argument("base")
     parser.add_argument("data", nargs="+")
     parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 20.0])
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--add", type=int, default=500, help="characters to add")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tuned", default="", help="more flags of the fine-tuning")
     parser.add_argument("--adapted", default="", help="more flags of the adapter's")
     parser.add_argument("--plain", default="--preset medium", help="flags of the training from scratch")
     parser.add_argument("--json", type=Path, help="where the result is written instead of results/")
     arguments = parser.parse_args()
-    figures = {"scratch": scratch, "adapter": adapter, "answers": answers}[arguments.what](arguments)
+    kinds = {"scratch": scratch, "adapter": adapter, "answers": answers, "characters": characters}
+    figures = kinds[arguments.what](arguments)
     settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "data")}
     settings["data"] = [Path(path).name for path in arguments.data]
     written = write_result(

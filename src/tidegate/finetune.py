@@ -9,7 +9,7 @@ from pathlib import Path
 from tidegate.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.training.launch import RunSettings, launch
-from tidegate.tuning import TuningConfig
+from tidegate.tuning import DEFAULTS, TuningConfig
 
 
 def finetune(tuning: TuningConfig, data: DataConfig, training: TrainingConfig, run: RunConfig) -> int:
@@ -21,6 +21,9 @@ def finetune(tuning: TuningConfig, data: DataConfig, training: TrainingConfig, r
         training = dataclasses.replace(training, **chosen)
         if run.out is None:
             run = dataclasses.replace(run, out=_new_folder(tuning, data))
+    else:  # what was not given is the run's own to say, as where train goes on with it
+        plain = {name: getattr(TrainingConfig(), name) for name in DEFAULTS if name not in run.given}
+        training = dataclasses.replace(training, **plain)
     return launch(RunSettings(data, ModelConfig(), training, tuning), run)
 
 

@@ -21,7 +21,7 @@ from tidegate.text.overlap import longest_run_in_store
 from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
 from tidegate.training import checkpoint
-from tidegate.training.begin import AnyFeed
+from tidegate.training.begin import AnyFeed, token_counts
 from tidegate.training.events import Events, JsonlLog, TensorBoardLog, read_log
 from tidegate.training.loop import Loop
 from tidegate.training.measure import CARRIED, WINDOW256, LossSum, measure, metric_name
@@ -31,6 +31,7 @@ from tidegate.training.run import RunOutside, interruptible
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.schedule import Horizon
 from tidegate.training.state import TrainedModel, TrainState, put_weights, restore
+from tidegate.training.token_prior import fit_output_bias
 from tidegate.training.tuned_start import TunedStart
 from tidegate.training.view import TerminalView
 from tidegate.training.waiting import waiting
@@ -95,6 +96,7 @@ class Training:
                 self.changes = _named(before, "before")
                 if is_new:
                     events.tell("before", 0, **before)
+                self._fit_prior(state)
             with interruptible() as interrupted:
                 finished = Loop(state, feed, horizon, config, events, outside, interrupted).run()
             view.close()
@@ -110,6 +112,20 @@ class Training:
         if not finished:
             self._say(f"Stopped at step {state.progress.step}; all is kept. Go on with:\n  {self._resume()}")
         return 0 if finished else CARRY_ON
+
+    def _fit_prior(self, state: TrainState) -> None:
+        """Put the new text's frequencies of tokens into the output layer of a model that goes on with it."""
+        start, model = self.start, state.model
+        if start is None or start.tuning.task != "lm" or "output" in start.tuning.freeze:
+            return
+        if isinstance(model, AdaptedModel) or state.progress.step or self.folder.checkpoint.exists():
+            return
+        V = self.prepared.tokenizer.vocabulary_size
+        counts = token_counts(self.prepared.train, V) / len(self.prepared.train)
+        if start.old is not None and start.tuning.replay:
+            old = token_counts(start.old.train, V) / len(start.old.train)
+            counts = (1 - start.tuning.replay) * counts + start.tuning.replay * old
+        fit_output_bias(model, self.feed, counts)
 
     def _base(self) -> str:
         """Return the name of the model that a fine-tuning starts from, without where it lies."""
