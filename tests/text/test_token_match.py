@@ -58,7 +58,7 @@ def test_the_same_size_in_another_order_is_told_apart():
     assert found.old_of_new.tolist() == [1, 2, 3, -1, 4, 5]
     assert (found.kept, found.added, found.dropped) == (5, 1, 1)
     assert found.sentence() == (
-        "Vocabulary: 5 tokens kept, matched by their text; 1 added, which start from the mean of the known; 1 dropped."
+        "Vocabulary: 5 tokens kept, matched by their text; 1 added, which start from the unknown token; 1 dropped."
     )
 
 
@@ -83,4 +83,4 @@ def test_an_unknown_character_has_no_parts():
     found = match(train("characters", ["abc"]), train("characters", ["abcd"]))
     assert found.added == 1
     assert not found.parts
-    assert "mean of the known" in found.sentence()
+    assert "start from the unknown token" in found.sentence()

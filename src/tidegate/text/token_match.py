@@ -24,6 +24,8 @@ class TokenMatch:
     """tokens of the old vocabulary that the new one lacks"""
     parts: dict[int, list[int]] = field(default_factory=dict)
     """of each token that the old vocabulary lacks but can spell, as BPE does: the old tokens that spell it"""
+    unknown: tuple[int, int] | None = None
+    """the ids of the unknown token, old and new, where both have one: what it stood for are the added tokens too"""
 
     @property
     def kept(self) -> int:
@@ -44,9 +46,10 @@ class TokenMatch:
         """Say it for a person."""
         if self.is_identity:
             return f"Vocabulary: all {self.kept:,} tokens kept as they were."
+        origin = "the unknown token" if self.unknown else f"the mean of {'their parts' if self.parts else 'the known'}"
         return (
-            f"Vocabulary: {self.kept:,} tokens kept, matched by their text; {self.added:,} added, which start from the "
-            f"mean of {'their parts' if self.parts else 'the known'}; {self.dropped:,} dropped."
+            f"Vocabulary: {self.kept:,} tokens kept, matched by their text; {self.added:,} added, which start from "
+            f"{origin}; {self.dropped:,} dropped."
         )
 
 
@@ -55,7 +58,9 @@ def match(old: Tokenizer, new: Tokenizer) -> TokenMatch:
     known = {text: token for token, text in reversed(list(enumerate(_texts(old))))}
     old_of_new = np.array([known.get(text, -1) for text in _texts(new)], np.int64)
     dropped = old.vocabulary_size - len(np.unique(old_of_new[old_of_new >= 0]))
-    return TokenMatch(old_of_new, dropped, dict(_parts(old, new, np.flatnonzero(old_of_new < 0).tolist())))
+    parts = dict(_parts(old, new, np.flatnonzero(old_of_new < 0).tolist()))
+    unknown = None if old.unknown_id is None or new.unknown_id is None else (old.unknown_id, new.unknown_id)
+    return TokenMatch(old_of_new, dropped, parts, unknown)
 
 
 def _parts(old: Tokenizer, new: Tokenizer, added: list[int]) -> Iterator[tuple[int, list[int]]]:
