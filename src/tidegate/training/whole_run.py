@@ -114,9 +114,11 @@ class Training:
         return 0 if finished else CARRY_ON
 
     def _fit_prior(self, state: TrainState) -> None:
-        """Put the new text's frequencies of tokens into the output layer of a model that goes on with it."""
+        """Put the text's frequencies of tokens into the output layer where some of its tokens are new."""
         start, model = self.start, state.model
-        if start is None or start.tuning.task != "lm" or "output" in start.tuning.freeze:
+        if start is None or start.match is None or not start.match.added or start.tuning.task != "lm":
+            return
+        if "output" in start.tuning.freeze:
             return
         if isinstance(model, AdaptedModel) or state.progress.step or self.folder.checkpoint.exists():
             return
