@@ -24,7 +24,13 @@ def finetune(tuning: TuningConfig, data: DataConfig, training: TrainingConfig, r
     else:  # what was not given is the run's own to say, as where train goes on with it
         plain = {name: getattr(TrainingConfig(), name) for name in DEFAULTS if name not in run.given}
         training = dataclasses.replace(training, **plain)
+        if tuning.model and not data.data and not _is_model(tuning.model):  # of what is optional, the text was given
+            tuning, data = dataclasses.replace(tuning, model=""), dataclasses.replace(data, data=(tuning.model,))
     return launch(RunSettings(data, ModelConfig(), training, tuning), run)
+
+
+def _is_model(name: str) -> bool:
+    return (Path(name) / "config.json").is_file() or not Path(name).exists()
 
 
 def _new_folder(tuning: TuningConfig, data: DataConfig) -> str:

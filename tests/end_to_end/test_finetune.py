@@ -106,6 +106,15 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(place, tmp_path, more):
         np.testing.assert_array_equal(one[tensor], two[tensor])
 
 
+def test_a_resumed_run_takes_a_text_that_moved(place, tmp_path):
+    """With --resume the model may be left out, and a lone text is then not taken for it."""
+    shutil.copy(place / "new.txt", tmp_path / "new.txt")
+    tune = ["finetune", place / "base", tmp_path / "new.txt", *SMALL, "--steps", 30, "--out", tmp_path / "run"]
+    command(*tune)
+    shutil.move(tmp_path / "new.txt", tmp_path / "moved.txt")
+    assert "is finished" in command("finetune", "--resume", tmp_path / "run", tmp_path / "moved.txt")
+
+
 def test_a_resumed_adapter_wants_its_own_model(place, tmp_path):
     shutil.copytree(place / "base", tmp_path / "base")
     tune = ["finetune", tmp_path / "base", place / "old.txt", *SMALL, "--steps", 30, "--lora-rank", 2]
