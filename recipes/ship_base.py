@@ -74,7 +74,7 @@ def main() -> None:
         data=[*rows, ("tokenizer", f"{run.tokenizer.kind}, {run.tokenizer.vocabulary_size:,} tokens")],
         training=[
             ("tokens read", f"{end['tokens']:,}"),
-            ("time", f"{end['elapsed'] / 60:.0f} minutes on two cores"),
+            ("time", f"{end['elapsed'] / 60:.0f} minutes"),
             ("lanes × window", f"{training.lanes} × {training.window}"),
             ("optimizer", f"AdamW, rate {training.learning_rate:g}, decay {training.weight_decay:g}"),
             ("storage", f"int8, {size:,} bytes"),

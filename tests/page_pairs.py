@@ -126,8 +126,10 @@ def _in_block(ours: Block, theirs: Block, same_texts: bool) -> Iterator[str]:
 
 
 def _same_command(one: list[str], other: list[str], same_texts: bool) -> bool:
+    """Whether both do the same; a base model is that of the page's own language."""
     return len(one) == len(other) and all(
-        ours == theirs or not (same_texts or theirs.isascii()) for ours, theirs in zip(one, other, strict=True)
+        ours.replace("base-en", "base-zh") == theirs or not (same_texts or theirs.isascii())
+        for ours, theirs in zip(one, other, strict=True)
     )
 
 

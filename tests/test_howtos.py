@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import lzma
 import re
 import shlex
@@ -27,7 +28,8 @@ FOLDER = Path(__file__).parents[1] / "docs/howto"
 PAGES = sorted(FOLDER.glob("*.md"))
 ENGLISH = [page for page in PAGES if not page.name.endswith(".zh-CN.md")]
 
-SMALL = "--steps 4 --hidden-size 8 --lanes 4 --window 8 --evaluations 1 --threads 1".split()
+SMALL_TUNED = "--steps 4 --lanes 4 --window 8 --evaluations 1 --threads 1".split()
+SMALL = {"train": [*SMALL_TUNED, "--hidden-size", "8"], "finetune": SMALL_TUNED}
 REPLACED = ("--minutes", "--epochs", "--steps", "--tokens", "--hidden-size")
 
 STORY = "It was late. The tide came in, and the keeper lit the lamp.\n“Who is there?” she said; nobody answered.\n" * 30
@@ -71,12 +73,37 @@ def _moved(folder: Path) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+def _answers(folder: Path) -> None:
+    for name, question, answer in (
+        ("my-answers.jsonl", "Is anyone there?", "Nobody but the keeper."),
+        ("我的回答.jsonl", "有人吗？", "只有守灯人。"),
+    ):
+        said = {"role": "assistant", "content": answer}
+        turns = ([{"role": "user", "content": f"{question} {number}"}, said] for number in range(40))
+        lines = [json.dumps({"messages": messages}, ensure_ascii=False) for messages in turns]
+        (folder / name).write_text("\n".join(lines), encoding="utf-8")
+
+
+def _old_and_new(folder: Path) -> None:
+    _novel(folder)
+    for name, text in (("old.txt", STORY[:2000]), ("旧文.txt", CHINESE_STORY[:1000])):
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _customers(folder: Path) -> None:
+    for name in ("customer-a", "customer-b", "客户甲", "客户乙"):
+        (folder / f"{name}.txt").write_text(STORY if name.isascii() else CHINESE_STORY, encoding="utf-8")
+
+
 TEXTS: dict[str, Callable[[Path], None]] = {
     "my-own-novel": _novel,
     "tang-poems": _poems,
     "code-completer": _code,
     "from-a-csv": _table,
     "resume-and-move": _moved,
+    "my-own-chatbot": _answers,
+    "adapt-to-a-novel": _old_and_new,
+    "adapter-a-customer": _customers,
 }
 
 
@@ -92,14 +119,14 @@ def _spelled(words: list[str]) -> str:
 
 def made_small(words: list[str]) -> list[str]:
     """Return the words of a command of tidegate; `SMALL` takes the place of what a training's size was."""
-    if words[0] != "train" or "--help" in words:
+    if words[0] not in SMALL or "--help" in words:
         return words
     kept = [
         word
         for place, word in enumerate(words)
         if word not in REPLACED and (place == 0 or words[place - 1] not in REPLACED)
     ]
-    return [*kept, *SMALL]
+    return [*kept, *SMALL[words[0]]]
 
 
 def run_lines(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +177,7 @@ def test_every_page_has_its_texts_and_both_languages():
 def test_the_commands_run(page, here, monkeypatch):
     TEXTS[page.name.split(".")[0]](here)
     lines = lines_to_run(page)
-    assert sum(line.startswith("tidegate") for line in lines) >= 4
+    assert sum("tidegate " in line for line in lines) >= 4
     run_lines(lines, monkeypatch)
 
 

@@ -87,17 +87,17 @@ VERBS = {
         ),
         "Have a model go on learning, from a text of your own.",
         (
-            ("tidegate finetune base-zh my-novel.txt --minutes 20", "a model that knows Chinese learns a novel"),
+            ("tidegate finetune base-en my-novel.txt --minutes 20", "a model that knows English learns a novel"),
             ("tidegate finetune runs/shakespeare sonnets.txt --old training", "and say what it forgot"),
             (
                 "tidegate finetune runs/shakespeare sonnets.txt --old training --replay 0.1",
                 "and forget less: a tenth of the lanes go on with the old text",
             ),
             (
-                "tidegate finetune base-zh letters.txt --lora-rank 8",
+                "tidegate finetune base-en letters.txt --lora-rank 8",
                 "learn a small adapter, and leave the model as it is",
             ),
-            ("tidegate finetune --resume runs/base-zh-my-novel", "go on with a run that was stopped"),
+            ("tidegate finetune --resume runs/base-en-my-novel", "go on with a run that was stopped"),
         ),
         positional="model",
         texts="data",
@@ -110,8 +110,8 @@ VERBS = {
         ("tidegate.merge:MergeSettings",),
         "Take an adapter's changes into a model; needs no PyTorch.",
         (
-            ("tidegate merge base-zh --adapter runs/letters --out letters", "a model folder of its own"),
-            ("tidegate merge base-zh --adapter one --adapter two --out both", "of two adapters, which add up"),
+            ("tidegate merge base-en --adapter runs/letters --out letters", "a model folder of its own"),
+            ("tidegate merge base-en --adapter one --adapter two --out both", "of two adapters, which add up"),
         ),
         positional="model",
     ),
@@ -162,9 +162,9 @@ VERBS = {
         ("tidegate.chat:ChatSettings", "tidegate.runtime.sampling:Sampling"),
         "Talk with a model that learnt to answer; needs no PyTorch.",
         (
-            ("tidegate chat runs/base-zh-dialogues", "a conversation; Ctrl-D or /quit ends it"),
+            ("tidegate chat runs/base-en-dialogues", "a conversation; Ctrl-D or /quit ends it"),
             ("tidegate chat runs/helper --session anna.state", "one that goes on next time, from a few kilobytes"),
-            ("tidegate chat base-zh --adapter runs/customer-a", "with an adapter"),
+            ("tidegate chat base-en --adapter runs/customer-a", "with an adapter"),
             ("echo 'What is a tide?' | tidegate chat runs/helper", "one question a line, from a pipe"),
         ),
         positional="model",
