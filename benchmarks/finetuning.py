@@ -2,14 +2,17 @@
 
     python benchmarks/finetuning.py scratch base-zh hongloumeng.txt --minutes 5 20
     python benchmarks/finetuning.py adapter base-zh hongloumeng.txt --steps 1500
+    python benchmarks/finetuning.py speed base-zh --rank 8
     python benchmarks/finetuning.py answers base-zh oaast_sft_zh.json
     python benchmarks/finetuning.py characters runs/tang-poems hongloumeng.txt --add 500
 
 Protocols. scratch: equal minutes by the clock, the two in turn; validation is the last tenth of the text, bits a byte
 with carried state (20 lanes), measured once at the end; --plain has the settings of the training from scratch. adapter:
-equal steps, the two in turn; steps a second are of the whole run. answers: the last tenth of the conversations, nats a
-token of answers, before and after. characters: the text's most frequent characters that the model lacks are added, and
-nothing is learnt; nats a character of those that it knew, in the text's last tenth, carried, before and after.
+equal steps, the two in turn; steps a second are of the whole run. speed: 32 lanes of 64 random tokens, steps of all
+weights, of an adapter to all matrices and of one to the cells' alone in turn, in one process; medians of --rounds.
+answers: the last tenth of the conversations, nats a token of answers, before and after. characters: the text's most
+frequent characters that the model lacks are added, and nothing is learnt; nats a character of those that it knew, in
+the text's last tenth, carried, before and after.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -30,12 +34,15 @@ import torch
 from record import write_result
 
 from tidegate.config import ModelConfig
+from tidegate.folder.adapter import adapted_names
 from tidegate.folder.model_folder import ModelFolder
+from tidegate.models.adapted import AdaptedModel
 from tidegate.models.language_model import LanguageModel
 from tidegate.models.transfer import transferred
 from tidegate.text.token_match import match
 from tidegate.text.tokenizer import train
 from tidegate.text.tokenizers.base import Tokenizer
+from tidegate.tuning import LORA_PARTS
 
 CARRIED = "carried_20lanes"
 
@@ -99,6 +106,35 @@ def adapter(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"runs": rows, "medians": medians}
 
 
+def speed(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Time whole steps, loss, gradients and AdamW, of all weights and of adapters."""
+    folder = ModelFolder.read(arguments.base)
+    V = folder.tokenizer.vocabulary_size
+    models: dict[str, LanguageModel | AdaptedModel] = {}
+    for name, parts in {"all weights": None, "adapter": LORA_PARTS, "adapter, cells": LORA_PARTS[:2]}.items():
+        model = LanguageModel(folder.model, V)
+        model.load_tensors(folder.tensors)
+        adapted = None if parts is None else adapted_names(folder.model, V, parts)
+        rank = arguments.rank
+        models[name] = model if adapted is None else AdaptedModel(model, adapted, rank, 2.0 * rank, "")
+    optimizers = {name: torch.optim.AdamW(model.parameters(), fused=True) for name, model in models.items()}
+    inputs, targets = torch.randint(V, (64, 32)), torch.randint(V, (64, 32))
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for round_ in range(arguments.rounds + 2):  # the first two warm up
+        for name, learner in models.items():
+            begun = time.perf_counter()
+            (learner.loss(inputs, targets)[0] / inputs.numel()).backward()
+            optimizers[name].step()
+            optimizers[name].zero_grad()
+            if round_ > 1:
+                times[name].append(time.perf_counter() - begun)
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    ratios = {name: medians["all weights"] / taken for name, taken in medians.items()}
+    for name, taken in medians.items():
+        print(f"{name}: {1e3 * taken:.0f} ms a step, {ratios[name]:.2f} times as many steps a second", flush=True)
+    return {"seconds": medians, "ratios": ratios, "threads": torch.get_num_threads()}
+
+
 def answers(arguments: argparse.Namespace) -> dict[str, Any]:
     """Learn to answer; the loss of held-out answers before and after."""
     rows = []
@@ -149,12 +185,13 @@ def loss_of(known: torch.Tensor, text: str, config: ModelConfig, tokenizer: Toke
 def main() -> None:
     """Run one of them, print, write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["scratch", "adapter", "answers", "characters"])
+    parser.add_argument("what", choices=["scratch", "adapter", "speed", "answers", "characters"])
     parser.add_argument("base")
-    parser.add_argument("data", nargs="+")
+    parser.add_argument("data", nargs="*")
     parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 20.0])
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--add", type=int, default=500, help="characters to add")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tuned", default="", help="more flags of the fine-tuning")
@@ -162,7 +199,7 @@ def main() -> None:
     parser.add_argument("--plain", default="--preset medium", help="flags of the training from scratch")
     parser.add_argument("--json", type=Path, help="where the result is written instead of results/")
     arguments = parser.parse_args()
-    kinds = {"scratch": scratch, "adapter": adapter, "answers": answers, "characters": characters}
+    kinds = {f.__name__: f for f in (scratch, adapter, speed, answers, characters)}
     figures = kinds[arguments.what](arguments)
     settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "data")}
     settings["data"] = [Path(path).name for path in arguments.data]
