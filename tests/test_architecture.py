@@ -20,11 +20,11 @@ LAYERS = {
     "runtime": 4, "nn": 4,
     "models": 5,
     "training": 6,
-    "tuning": 2,
+    "tuning": 2, "labelling": 2,
     "train": 7, "finetune": 7, "merge": 7, "import_model": 7, "prepare": 7, "evaluate": 7, "generate": 7, "chat": 7,
-    "runs": 7,
+    "classify": 7, "runs": 7,
     "gradcheck": 7, "doctor": 7,
-    "flags": 8,
+    "flags": 8, "estimator": 8,
     "cli": 9, "__main__": 10, "__init__": 0,
 }  # fmt: skip
 TORCH_FREE = (
@@ -41,6 +41,8 @@ TORCH_FREE = (
     "merge",
     "import_model",
     "tuning",
+    "labelling",
+    "classify",
     "runs",
     "gradcheck",
     "doctor",

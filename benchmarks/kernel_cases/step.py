@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from kernel_cases.timing import Plan, agree, in_turn, number, sampler, times
 from tidegate.config import Cell, ModelConfig
-from tidegate.models.language_model import LanguageModel, detach
+from tidegate.models.encoder import detach
+from tidegate.models.language_model import LanguageModel
 
 LAYERS, CLIP = 2, 1.0
 Row = dict[str, Any]

@@ -19,12 +19,14 @@ _HOMES = {
     "TidegateError": "tidegate.errors",
     "LanguageModel": "tidegate.models.language_model",
     "ModelConfig": "tidegate.config",
+    "TextClassifier": "tidegate.estimator",
     "overlaps_with_files": "tidegate.text.overlap",
 }
 __all__ = [
     "LanguageModel",
     "ModelConfig",
     "Sampling",
+    "TextClassifier",
     "TidegateError",
     "__version__",
     "load",

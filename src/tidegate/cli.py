@@ -81,6 +81,7 @@ VERBS = {
         "tidegate.finetune:finetune",
         (
             "tidegate.tuning:TuningConfig",
+            "tidegate.labelling:LabelConfig",
             "tidegate.config:DataConfig",
             "tidegate.config:TrainingConfig",
             "tidegate.config:RunConfig",
@@ -96,6 +97,10 @@ VERBS = {
             (
                 "tidegate finetune base-en letters.txt --lora-rank 8",
                 "learn a small adapter, and leave the model as it is",
+            ),
+            (
+                "tidegate finetune base-en reviews.csv --task classify",
+                "learn to label texts, from a table with the columns text and label",
             ),
             ("tidegate finetune --resume runs/base-en-my-novel", "go on with a run that was stopped"),
         ),
@@ -166,6 +171,17 @@ VERBS = {
             ("tidegate chat runs/helper --session anna.state", "one that goes on next time, from a few kilobytes"),
             ("tidegate chat base-en --adapter runs/customer-a", "with an adapter"),
             ("echo 'What is a tide?' | tidegate chat runs/helper", "one question a line, from a pipe"),
+        ),
+        positional="model",
+    ),
+    "classify": Verb(
+        "tidegate.classify:classify",
+        ("tidegate.classify:ClassifySettings",),
+        "Label texts by a model that learnt labels; needs no PyTorch.",
+        (
+            ("cat texts.txt | tidegate classify runs/reviews", "one text a line: its label and how likely it is"),
+            ("tidegate classify runs/reviews --data new.csv --columns review", "the texts of a table"),
+            ("tidegate classify runs/reviews --data new.jsonl --json", "all probabilities, for a program to read"),
         ),
         positional="model",
     ),

@@ -4,29 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from tidegate.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from tidegate.config import HORIZONS, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
+from tidegate.labelling import LabelConfig
 from tidegate.training.launch import RunSettings, launch
 from tidegate.tuning import DEFAULTS, TuningConfig
 
 
-def finetune(tuning: TuningConfig, data: DataConfig, training: TrainingConfig, run: RunConfig) -> int:
+def finetune(
+    tuning: TuningConfig, labels: LabelConfig, data: DataConfig, training: TrainingConfig, run: RunConfig
+) -> int:
     """Fine-tune a model into a folder of its own; returns the exit code."""
+    learns_labels = tuning.task == "classify"
+    asked = sorted(run.given & {field.name for field in dataclasses.fields(LabelConfig)})
     if run.resume is None:
         if not tuning.model:
             raise TidegateError("No model is named: give the folder of one, or the name of a base model.")
-        chosen = {name: value for name, value in tuning.defaults.items() if name not in run.given}
-        training = dataclasses.replace(training, **chosen)
+        if asked and not learns_labels:
+            raise TidegateError(f"{asked[0]} is of the task classify, but the task is {tuning.task}: leave one out.")
+        chosen = labels.defaults if learns_labels else tuning.defaults
+        tuning, training = (_with(settings, chosen, run.given) for settings in (tuning, training))
         if run.out is None:
             run = dataclasses.replace(run, out=_new_folder(tuning, data))
-    else:  # what was not given is the run's own to say, as where train goes on with it
-        plain = {name: getattr(TrainingConfig(), name) for name in DEFAULTS if name not in run.given}
-        training = dataclasses.replace(training, **plain)
-        if tuning.model and not data.data and not _is_model(tuning.model):  # of what is optional, the text was given
-            tuning, data = dataclasses.replace(tuning, model=""), dataclasses.replace(data, data=(tuning.model,))
-    return launch(RunSettings(data, ModelConfig(), training, tuning), run)
+        return launch(RunSettings(data, ModelConfig(), training, tuning, labels if learns_labels else None), run)
+    # what was not given is the run's own to say, as where train goes on with it
+    plain = {name: getattr(TrainingConfig(), name) for name in DEFAULTS if name not in run.given}
+    training = dataclasses.replace(training, **plain)
+    if tuning.model and not data.data and not _is_model(tuning.model):  # of what is optional, the text was given
+        tuning, data = dataclasses.replace(tuning, model=""), dataclasses.replace(data, data=(tuning.model,))
+    return launch(RunSettings(data, ModelConfig(), training, tuning, labels if asked else None), run)
+
+
+def _with(settings: Any, chosen: Mapping[str, Any], given: frozenset[str]) -> Any:
+    """Return settings with what is chosen for those that are not given; of the horizons a given one goes before."""
+    names = {field.name for field in dataclasses.fields(settings)}
+    horizon = set(HORIZONS) if given & set(HORIZONS) else set()
+    values = {name: value for name, value in chosen.items() if name in names - given - horizon}
+    return dataclasses.replace(settings, **values)
 
 
 def _is_model(name: str) -> bool:

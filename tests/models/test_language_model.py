@@ -10,7 +10,8 @@ import torch
 from tidegate import native
 from tidegate.config import ModelConfig
 from tidegate.folder.tensors import expected_shapes
-from tidegate.models.language_model import LanguageModel, detach
+from tidegate.models.encoder import detach
+from tidegate.models.language_model import LanguageModel
 from tidegate.nn.dropout import DropoutMasks, Shares
 from tidegate.nn.loss import cross_entropy_sum
 from tidegate.theory.layout import GATES

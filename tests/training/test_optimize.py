@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tidegate.models.language_model import Features
+from tidegate.models.encoder import Features
 from tidegate.training.optimize import activity_penalty
 from tidegate.training.state import averaged
 

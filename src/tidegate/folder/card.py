@@ -40,6 +40,8 @@ class Card:
     """whether the weights came from elsewhere"""
     is_adapter: bool = False
     """whether the folder holds changes to that model alone"""
+    labels: Sequence[str] = ()
+    """those that a classifier tells apart; empty for a language model"""
 
 
 def write_card(folder: str | Path, card: Card) -> None:
@@ -69,6 +71,14 @@ def render_card(card: Card, folder: str) -> str:
 
 def _summary(card: Card) -> str:
     m = card.model
+    if card.labels:
+        how = f"fine-tuned from {_line(card.base)}" if card.base else "trained from scratch"
+        return (
+            f"A classifier of texts by {len(card.labels):,} labels ({_line(', '.join(card.labels))[:500]}): a "
+            f"recurrent encoder ({m.layers} × {m.hidden_size} {m.cell}, {m.block} blocks, {card.parameters:,} "
+            f"parameters with its head), {how} by Tidegate. It knows the texts below alone; of others it may be sure "
+            "and wrong."
+        )
     what = "An adapter, low-rank changes to a" if card.is_adapter else "A"
     how = f"fine-tuned from {_line(card.base)} by Tidegate" if card.base else "trained from scratch by Tidegate"
     how = "imported from weights of torch.nn's layers" if card.imported else how
@@ -96,10 +106,17 @@ def _model_rows(card: Card) -> list[tuple[str, str]]:
 def _command(card: Card, folder: str) -> str:
     if card.is_adapter:
         return f"tidegate generate {_quoted(card.base)} --adapter {_quoted(folder)}"
+    if card.labels:
+        return f"tidegate classify {_quoted(folder)} < texts.txt"
     return f"tidegate generate {_quoted(folder)}"
 
 
 def _python(card: Card, folder: str) -> str:
+    if card.labels:
+        return (
+            f"from tidegate.runtime.classifier import Classifier\n\nclassifier = Classifier.load({folder!r})\n"
+            "print(classifier.label(['a text', 'another']))"
+        )
     model = f"{card.base!r}, [{folder!r}]" if card.is_adapter else repr(folder)
     return f"import tidegate\n\nfor piece in tidegate.load({model}).stream():\n    print(piece, end='', flush=True)"
 
@@ -130,10 +147,13 @@ def _copied(sample: str, stretch: str) -> list[str]:
 
 
 def _table(heading: str, head: tuple[str, str], rows: Sequence[tuple[str, str]]) -> list[str]:
-    if not rows:
-        return []
-    lines = [f"| {head[0]} | {head[1]} |", "| --- | --- |", *(f"| {_cell(a)} | {_cell(b)} |" for a, b in rows)]
-    return [f"## {heading}", "\n".join(lines)]
+    return [f"## {heading}", markdown_table(head, rows)] if rows else []
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; any text can stand in it."""
+    lines = [head, ["---"] * len(head), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(text: str) -> str:

@@ -113,7 +113,7 @@ def write_weights(path: str | Path, tensors: Tensors, tokenizer: Tokenizer, int8
 def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     """Return the model's settings of a folder's config.json, and the whole of it at the current version."""
     file = path / CONFIG
-    config = _read_json(file, CONFIG_LIMIT)
+    config = read_json(file, CONFIG_LIMIT)
     if config.get("format") != FORMAT:
         raise TidegateError(
             f"{file} is of format {config.get('format')!r}, but {FORMAT!r} was wanted: "
@@ -132,7 +132,7 @@ def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
         raise TidegateError(
             f"{file}: documents is {json.dumps(config['documents'])[:80]}, but a count was wanted: {RESTORE}."
         )
-    return _model_config(config["model"], str(file)), config
+    return model_config(config["model"], str(file)), config
 
 
 def _migrated(file: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _migrated(file: Path, config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _model_config(values: dict[str, Any], where: str) -> ModelConfig:
+def model_config(values: dict[str, Any], where: str) -> ModelConfig:
     """Build the settings from JSON, whose types are checked here: the rules of `ModelConfig` are about values."""
     allowed = {"int": (int,), "int | None": (int, type(None)), "float": (int, float), "bool": (bool,)}
     for field in fields(ModelConfig):
@@ -165,7 +165,7 @@ def _model_config(values: dict[str, Any], where: str) -> ModelConfig:
 def read_tokenizer(path: Path) -> Tokenizer:
     """Return the tokenizer of a folder's tokenizer.json."""
     file = path / TOKENIZER
-    values = _read_json(file, TOKENIZER_LIMIT)
+    values = read_json(file, TOKENIZER_LIMIT)
     try:
         return from_json(values)
     except TidegateError as error:
@@ -179,6 +179,11 @@ def _check_is_model_folder(path: Path) -> None:
     if (path / "adapter.json").is_file():
         raise TidegateError(
             f"{path} is an adapter, which changes a model and is none: name that model, and this by --adapter {path}."
+        )
+    if (path / "labels.json").is_file():
+        raise TidegateError(
+            f"{path} is a classifier, which writes nothing: label texts by tidegate classify {path}, or name a language "
+            "model."
         )
     if not path.is_dir():
         raise TidegateError(
@@ -204,7 +209,7 @@ def _check_fits(file: Path, digest: str, tokenizer: Tokenizer) -> None:
 def _check_settings(file: Path, recorded: str, model: ModelConfig) -> None:
     """Two models can have the same shapes and still compute otherwise, as gru and gru_reset_before do."""
     try:
-        trained = _model_config(_without_dropout(json.loads(recorded)), str(file))
+        trained = model_config(_without_dropout(json.loads(recorded)), str(file))
     except (ValueError, AttributeError, RecursionError):
         trained = None
     if trained != model:
@@ -214,7 +219,8 @@ def _check_settings(file: Path, recorded: str, model: ModelConfig) -> None:
         )
 
 
-def _read_json(file: Path, limit: int) -> dict[str, Any]:
+def read_json(file: Path, limit: int) -> dict[str, Any]:
+    """Read a JSON object of at most so many bytes; a TidegateError where the file holds none."""
     try:
         with open(file, "rb") as opened:
             content = opened.read(limit + 1)

@@ -17,7 +17,8 @@ from torch.func import functional_call
 
 from tidegate.config import ModelConfig
 from tidegate.folder.adapter import Adapter, check_rank
-from tidegate.models.language_model import Block, Features, LanguageModel
+from tidegate.models.encoder import Block, Features
+from tidegate.models.language_model import LanguageModel
 from tidegate.nn.low_rank import Changes, LowRank
 
 

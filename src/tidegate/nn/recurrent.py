@@ -51,6 +51,7 @@ class Recurrent(nn.Module):
         state: LayerState | None = None,
         fresh: Tensor | None = None,
         weight_hh: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, LayerState]:
         """Map x ``(T, B, I)`` to h ``(T, B, H)`` and the last state; see `run_cell`.
 
@@ -59,7 +60,9 @@ class Recurrent(nn.Module):
         recurrent = self.weight_hh_l0 if weight_hh is None else weight_hh
         weights = CellWeights(self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0)
         if self.changes is None:
-            return run_cell(self.cell, x, state, weights, fresh)
+            return run_cell(self.cell, x, state, weights, fresh, lengths)
+        if lengths is not None:
+            raise ValueError("lengths go with the cell's own weights alone, but it has low-rank changes.")
         changes = self.changes if weight_hh is None else self.changes._replace(hh=None)
         return run_changed_cell(self.cell, x, state, weights, changes, fresh)
 

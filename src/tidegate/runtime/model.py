@@ -25,7 +25,7 @@ from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.tensors import Tensors, check_tensors
 from tidegate.runtime.sampling import Sampling
-from tidegate.runtime.stack import Array, LayerWeights, State, stack
+from tidegate.runtime.stack import Array, State, layer_weights, stack
 from tidegate.runtime.stream import stream
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.tokenizers.base import canonical_digest
@@ -66,7 +66,7 @@ class Model:
         self.knows_documents = documents is None or documents >= ENOUGH_DOCUMENTS
         self._embedding = tensors["embedding.weight"]
         self._embedding_projection = tensors.get("embedding_projection.weight")
-        self._stack = stack(config.cell, [_layer(tensors, i) for i in range(config.layers)])
+        self._stack = stack(config.cell, [layer_weights(tensors, i) for i in range(config.layers)])
         self._final_norm = tensors.get("final_norm.weight")
         self._output_projection = tensors.get("output_projection.weight")
         self._output = self._embedding if config.tied else tensors["output.weight"]
@@ -173,11 +173,3 @@ class Model:
             prompt, sampling=sampling, max_tokens=max_tokens, stop=stop, sample=sample, end_at_document=end_at_document
         )
         return "".join(pieces)
-
-
-def _layer(tensors: Tensors, i: int) -> LayerWeights:
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    weight_ih, weight_hh, bias_ih, bias_hh = (
-        np.ascontiguousarray(tensors[f"blocks.{i}.cell.{name}"]) for name in names
-    )
-    return LayerWeights(weight_ih, weight_hh, bias_ih, bias_hh, tensors.get(f"blocks.{i}.norm.weight"))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate import native
+from tidegate.folder.tensors import Tensors
 from tidegate.theory.cells import cell_named
 from tidegate.theory.layout import from_stacked
 from tidegate.theory.normalization import EPS, rms_norm
@@ -36,11 +37,26 @@ class LayerWeights(NamedTuple):
     norm: Array | None
 
 
+def layer_weights(tensors: Tensors, i: int) -> LayerWeights:
+    """Return the weights of a model folder's layer as a stack takes them."""
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    weight_ih, weight_hh, bias_ih, bias_hh = (
+        np.ascontiguousarray(tensors[f"blocks.{i}.cell.{name}"]) for name in names
+    )
+    return LayerWeights(weight_ih, weight_hh, bias_ih, bias_hh, tensors.get(f"blocks.{i}.norm.weight"))
+
+
 class Stack(Protocol):
     """Reads vectors one after another."""
 
     def read(self, x: Array, state: State) -> tuple[Array, State]:
         """Read x ``(T, H)``, T ≥ 1: return the last layer's output ``(1, H)`` after the last one, and the state."""
+
+    def read_lanes(self, x: Array, state: State, lengths: NDArray[np.int64]) -> tuple[Array, State]:
+        """Read x ``(T, B, H)``, of which lane b has ``lengths[b]`` steps, from a state of B lanes.
+
+        Returns the last layer's outputs ``(T, B, H)``, of no meaning beyond a lane's end, and the state at it.
+        """
 
 
 def stack(cell: str, layers: list[LayerWeights]) -> Stack:
@@ -67,6 +83,26 @@ class NumpyStack:
             state = tuple(after)
         return y, state
 
+    def read_lanes(self, x: Array, state: State, lengths: NDArray[np.int64]) -> tuple[Array, State]:
+        """See `Stack`."""
+        outputs = np.zeros_like(x)
+        for t in range(len(x)):
+            lanes = np.flatnonzero(lengths > t)
+            y, after = x[t, lanes], []
+            for (parameters, norm), before in zip(self._layers, state, strict=True):
+                here = type(before)(*(part[lanes] for part in before))
+                new = self._step(y if norm is None else rms_norm(y, norm), here, parameters)
+                y = new.h if norm is None else y + new.h
+                after.append(type(before)(*(_put(p, lanes, n) for p, n in zip(before, new, strict=True))))
+            outputs[t, lanes], state = y, tuple(after)
+        return outputs, state
+
+
+def _put(part: Array, lanes: NDArray[np.intp], new: Array) -> Array:
+    changed = part.copy()
+    changed[lanes] = new
+    return changed
+
 
 class NativeStack:
     """The core's kernels. Reading is stepping, to rounding."""
@@ -92,15 +128,20 @@ class NativeStack:
         return y, tuple(HiddenState(h_i) for h_i in h) if c is None else tuple(map(LSTMState, h, c))
 
     def _read_by_layers(self, x: Array, state: State) -> tuple[Array, State]:
+        outputs, after = self.read_lanes(x[:, None], state, None)
+        return outputs[-1], after
+
+    def read_lanes(self, x: Array, state: State, lengths: NDArray[np.int64] | None) -> tuple[Array, State]:
+        """See `Stack`; lengths None: all lanes are whole."""
         after = []
         for (*weights, norm), before in zip(self._layers, state, strict=True):
-            inputs = (x if norm is None else rms_norm(x, norm))[:, None]
-            h = np.empty((len(x), 1, before.h.shape[1]), np.float32)
+            inputs = x if norm is None else rms_norm(x, norm)
+            h = np.empty((*x.shape[:2], before.h.shape[1]), np.float32)
             new = type(before)(*map(np.empty_like, before))
             c_0, c_T = (before.c, new.c) if self._has_c else (None, None)
             self._read_layer(
-                self._cell, inputs, before.h, c_0, *weights, None, None, h, new.h, c_T, None, self._threads
+                self._cell, inputs, before.h, c_0, *weights, None, lengths, h, new.h, c_T, None, self._threads
             )
-            x = h[:, 0] if norm is None else x + h[:, 0]
+            x = h if norm is None else x + h
             after.append(new)
-        return x[-1:], tuple(after)
+        return x, tuple(after)

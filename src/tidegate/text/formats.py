@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -63,6 +63,15 @@ def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterat
 
 
 def _json_lines(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
+    names = reading.columns or ("text",)
+    for where, document in json_objects(source, stream, reading, names[0]):
+        yield (_field(document, names, f"{where},"),)
+
+
+def json_objects(
+    source: Source, stream: BinaryIO, reading: Reading, wanted: str = "text"
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the object of each line of a .jsonl that is not empty; wanted: a field, for messages."""
     head = stream.read(BLOCK_BYTES)
     encoding, mark = chosen(head, reading.encoding)
     whole = _Rest(head, stream)
@@ -70,10 +79,9 @@ def _json_lines(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[
         lines: Iterator[str] = _text_lines(source.name, decode_stream(source.name, whole, encoding))
     else:  # a line end is one byte, so that each line is decoded by itself and its errors have a place
         lines = _byte_lines(source, whole, encoding, mark)
-    names = reading.columns or ("text",)
     for number, line in enumerate(lines, 1):
         if content := line.strip():
-            yield (_field(content, names, f"{source.name}, line {number},"),)
+            yield f"{source.name}, line {number}", _object(content, wanted, f"{source.name}, line {number},")
 
 
 def _byte_lines(source: Source, stream: _Rest, encoding: str, mark: int) -> Iterator[str]:
@@ -92,16 +100,20 @@ def _byte_lines(source: Source, stream: _Rest, encoding: str, mark: int) -> Iter
         offset += len(line)
 
 
-def _field(line: str, names: Sequence[str], where: str) -> str:
-    """Return the text of one line."""
+def _object(line: str, wanted: str, where: str) -> dict[str, Any]:
     try:
         document: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise TidegateError(f'{where} is no JSON ({error}): each line is one object such as {{"text": "…"}}.') from None
     if not isinstance(document, dict):
         raise TidegateError(
-            f"{where} is no JSON object but {_json_type(document)}: each is one with the field {names[0]!r}."
+            f"{where} is no JSON object but {_json_type(document)}: each is one with the field {wanted!r}."
         )
+    return document
+
+
+def _field(document: dict[str, Any], names: Sequence[str], where: str) -> str:
+    """Return the text of one line."""
     texts = []
     for name in names:
         if name not in document:
@@ -136,28 +148,40 @@ def _json_type(value: object) -> str:
 
 
 def _rows(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
-    """Yield the text of each row of a .csv or .tsv, whose first row names the columns."""
+    """Yield the text of each row of a .csv or .tsv."""
+
+    def places(header: list[str]) -> list[int]:
+        return [_place(source, header, name) for name in _columns(source, header, reading)]
+
+    for _, cells in table_cells(source, stream, reading, places):
+        yield ("\n".join(cells),)
+
+
+def table_cells(
+    source: Source, stream: BinaryIO, reading: Reading, places: Callable[[list[str]], Sequence[int]]
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the place of each row of a .csv or .tsv, and its cells in the columns that `places` chooses from the first
+    row, which names them."""
     csv.field_size_limit(LINE_BYTES)
     lines = _text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
-    try:
-        first = next(lines)
-    except StopIteration:
+    first = next(lines, None)
+    if first is None:
         return
     delimiter = "\t" if source.format == "tsv" else max(_DELIMITERS, key=first.count)
     rows = csv.reader(_again(first, lines), delimiter=delimiter)
     try:
         header = [name.strip() for name in next(rows)]
-        places = [_place(source, header, name) for name in _columns(source, header, reading)]
+        chosen_ones = places(header)
         for row in rows:
             if not row:
                 continue
-            if len(row) <= max(places) or any(row[len(header) :]):
+            if len(row) <= max(chosen_ones) or any(row[len(header) :]):
                 raise TidegateError(
                     f"{source.name}, line {rows.line_num}: {len(row)} columns, but the first line names "
                     f"{len(header)} ({', '.join(header)[:200]}): mend this line. Text with {delimiter!r} in it stands "
                     "in quotation marks."
                 )
-            yield ("\n".join(row[place] for place in places),)
+            yield f"{source.name}, line {rows.line_num}", [row[place] for place in chosen_ones]
     except csv.Error as error:
         raise TidegateError(
             f"{source.name}, line {rows.line_num}: {error}: perhaps a quotation mark before it is never closed."

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from tidegate.models.language_model import LanguageModel, State, detach
+from tidegate.models.encoder import State, detach
+from tidegate.models.language_model import LanguageModel
 from tidegate.nn.loss import linear_cross_entropy
 from tidegate.text.store import TokenStore
 from tidegate.text.tokenizer import Tokenizer

@@ -12,12 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tidegate.folder.atomic import write_atomically
+from tidegate.training.events import NATS
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9541e", "#8a8f98"
 
 
 def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> None:
-    """Draw the losses, in nats a token over the tokens read, and the learning rate below them."""
+    """Draw the losses, in nats a token or a text, over the tokens read, and the learning rate below them."""
     # a step that was taken twice, after a return to an earlier state, is drawn as it was the last time
     steps = [e for _, e in sorted({e["step"]: e for e in events if e["event"] == "step"}.items())]
     evaluations = [e for e in events if e["event"] == "evaluation" and "validation" in e]
@@ -42,7 +43,7 @@ def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> Non
             f"{y[low]:.3f}", (x[low], y[low]), textcoords="offset points", xytext=(0, 8), color=ORANGE, ha="center"
         )
     loss.set_title(title, loc="left")
-    loss.set_ylabel("loss, nats a token")
+    loss.set_ylabel(f"loss, {evaluations[-1].get('unit', NATS) if evaluations else NATS}")
     rate.set_ylabel("rate")
     rate.set_xlabel("million tokens read")
     for axis in (loss, rate):

@@ -13,6 +13,9 @@ from typing import Any, Protocol
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 
+NATS = "nats a token"
+"""the unit of a loss where an event names none"""
+
 
 class Sink(Protocol):
     """Whatever takes events. An event is a JSON object with the fields ``event`` and ``step``."""

@@ -7,18 +7,18 @@ from typing import Any
 from torch import nn
 
 from tidegate.config import TrainingConfig
-from tidegate.models.language_model import LanguageModel
+from tidegate.models.encoder import Encoder
 from tidegate.tuning import TuningConfig
 
 OF_PART = {
     "embedding": ("embedding.", "embedding_projection."),
     "blocks": ("blocks.",),
-    "output": ("output.", "output_projection.", "final_norm."),
+    "output": ("output.", "output_projection.", "final_norm.", "head."),
 }
 """the beginnings of the names of each part's parameters; a tied matrix is the embedding's"""
 
 
-def freeze(model: LanguageModel, parts: tuple[str, ...]) -> None:
+def freeze(model: Encoder, parts: tuple[str, ...]) -> None:
     """Have the weights of these parts stay as they are."""
     for part in parts:
         for name, parameter in model.named_parameters():
@@ -34,7 +34,7 @@ def parameter_groups(model: nn.Module, config: TrainingConfig, tuning: TuningCon
         if not parameter.requires_grad:
             continue
         scale, thaws_at = 1.0, 0.0
-        if tuning is not None and isinstance(model, LanguageModel):
+        if tuning is not None and isinstance(model, Encoder):
             depth, deepest = _depth(name, model.config.layers), model.config.layers + 1
             scale, thaws_at = tuning.layer_rate**depth, tuning.thaw * depth / deepest
         groups.setdefault((parameter.dim() > 1, scale, thaws_at), []).append(parameter)

@@ -15,11 +15,13 @@ from tidegate.config import DataConfig, ModelConfig, RunConfig, TokenizerKind, T
 from tidegate.errors import TidegateError
 from tidegate.folder.chat_file import read_template, read_template_file
 from tidegate.folder.model_folder import ModelFolder, read_tokenizer
+from tidegate.labelling import LabelConfig
 from tidegate.text.chat_template import ChatTemplate
 from tidegate.text.dialogue_store import Settings, prepare_dialogues
 from tidegate.text.prepare import Prepared
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.training.begin import begin
+from tidegate.training.label_launch import LabelSettings, launch_labels
 from tidegate.training.record import RunRecord, absolute, absolute_tuning, command_of, read_record, settle
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.start import chosen, find_rate
@@ -40,6 +42,8 @@ class RunSettings:
     training: TrainingConfig
     tuning: TuningConfig | None = None
     """of a fine-tuning"""
+    labels: LabelConfig | None = None
+    """of one that learns labels"""
 
 
 def launch(settings: RunSettings, run: RunConfig) -> int:
@@ -63,6 +67,8 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
     model, training, tuning = settings.model, settings.training, settings.tuning
     if training.threads is not None:
         torch.set_num_threads(training.threads)
+    if settings.labels is not None:
+        return _launch_labels(settings, run, recorded, console)
     as_given = with_standard_input(settings.data, run.cache, console)
     data = absolute(as_given)  # a command is for others to read, without this machine's paths
     base = _base(tuning, recorded, run)
@@ -111,6 +117,22 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
         return Training(folder, record, recorded, prepared, feed, state, console, start, template).run()
 
 
+def _launch_labels(settings: RunSettings, run: RunConfig, recorded: RunRecord | None, console: SteadyConsole) -> int:
+    if run.find_lr:
+        raise TidegateError("--find-lr tries rates on a language model, but labels are learnt here: leave it out.")
+    assert settings.tuning is not None
+    assert settings.labels is not None
+    out = str(run.resume) if recorded is not None else str(_new_folder(run.out, settings.data))
+    given = LabelSettings(
+        with_standard_input(settings.data, run.cache, console), settings.training, settings.tuning, settings.labels
+    )
+
+    def language_model(data: DataConfig, training: TrainingConfig, tuning: TuningConfig | None, run: RunConfig) -> int:
+        return _launch(RunSettings(data, ModelConfig(), training, tuning), run)
+
+    return launch_labels(given, run, out, language_model, recorded)
+
+
 def _resumed(run: RunConfig) -> tuple[RunFolder, RunRecord]:
     if run.out is not None:
         raise TidegateError(f"A resumed run stays in its folder, {run.resume}: leave --out {run.out} out.")
@@ -131,7 +153,16 @@ def _settled(settings: RunSettings, recorded: RunRecord, run: RunConfig) -> RunS
         settle(settings.model, recorded.model, ModelConfig, named),
         settle(settings.training, recorded.training, TrainingConfig, named),
         _settled_tuning(settings.tuning, recorded.tuning, named - {"model", "old"}),
+        recorded.labels if settings.labels is None else _settled_labels(settings.labels, recorded.labels, named),
     )
+
+
+def _settled_labels(given: LabelConfig, recorded: LabelConfig | None, named: frozenset[str]) -> LabelConfig | None:
+    """The test texts, too, may have moved."""
+    asked = dataclasses.replace(given, test_data=None, unlabelled=())
+    was = LabelConfig() if recorded is None else dataclasses.replace(recorded, test_data=None, unlabelled=())
+    settle(asked, was, LabelConfig, named - {"test_data", "unlabelled"})
+    return None if recorded is None else dataclasses.replace(recorded, test_data=given.test_data or recorded.test_data)
 
 
 def _settled_tuning(

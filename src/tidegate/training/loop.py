@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from tidegate.config import TrainingConfig
 from tidegate.errors import TidegateError
-from tidegate.training.batches import Feed
+from tidegate.nn.dropout import DropoutMasks
+from tidegate.training.batches import Cursor
 from tidegate.training.clock import TrainingClock
 from tidegate.training.events import Events
-from tidegate.training.optimize import Step, train_step
+from tidegate.training.optimize import Objective, Step, language_objective, train_step
 from tidegate.training.schedule import Horizon, learning_rate
 from tidegate.training.state import Capture, TrainState, averaged, capture, restore
-from tidegate.training.tuned_start import ReplayFeed
 
 GOOD_STATE_STEPS = 100
 """Steps between two states kept in memory to go back to; every checkpoint is one as well."""
@@ -24,12 +24,19 @@ MAX_ROLLBACKS = 8
 """A run that finds a non-finite loss more often than this will not recover."""
 
 
+class AnyFeed(Protocol):
+    """Gives batches, the same at the same cursor."""
+
+    def read(self, cursor: Cursor) -> Any:
+        """Return the batch at the cursor: ``inputs``, ``cursor``, and what the objective takes."""
+
+
 class Outside(Protocol):
     """What the loop asks of the world: an evaluation, a place for checkpoints."""
 
     def evaluate(self, state: TrainState) -> dict[str, Any]:
-        """Measure and sample; return the fields of the event, among them ``validation`` (nats a token) if there is a
-        validation text."""
+        """Measure and sample; return the fields of the event, among them ``validation`` (nats a token, or a text) if
+        there is a validation text."""
 
     def keep(self, state: TrainState) -> None:
         """Write the best weights so far into the model folder."""
@@ -43,7 +50,7 @@ class Loop:
     """One run: what it trains on, towards which horizon, and whom it tells."""
 
     state: TrainState
-    feed: Feed | ReplayFeed
+    feed: AnyFeed
     horizon: Horizon
     config: TrainingConfig
     events: Events
@@ -53,6 +60,8 @@ class Loop:
     clock: Callable[[], float] = time.monotonic
     computed: Callable[[], float] = time.process_time
     """CPU seconds of this process: what tells a pause from a slow step"""
+    objective: Callable[[TrainState, Any, DropoutMasks, TrainingConfig], Objective] = language_objective
+    """what each step goes against"""
 
     def run(self) -> bool:
         """Train to the horizon, or until early stopping or an interruption. Returns whether the run is finished."""
@@ -64,7 +73,7 @@ class Loop:
             progress = state.progress
             done = self.horizon.progress(progress.step, progress.elapsed)
             rate = progress.rate_scale * learning_rate(self.config, progress.step, done)
-            step = train_step(state, self.feed.read(progress.cursor), self.config, rate, done)
+            step = train_step(state, self.feed.read(progress.cursor), self.config, rate, done, self.objective)
             progress.elapsed = trained.elapsed()
             self._tell_pause(trained.pause())
 

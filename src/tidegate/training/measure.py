@@ -12,7 +12,8 @@ import torch
 
 from tidegate.errors import TidegateError
 from tidegate.models.adapted import AdaptedModel
-from tidegate.models.language_model import LanguageModel, State
+from tidegate.models.encoder import State
+from tidegate.models.language_model import LanguageModel
 from tidegate.text.store import TokenStore
 from tidegate.text.tokenizer import Tokenizer
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from tidegate.config import TrainingConfig
-from tidegate.models.language_model import Features, detach
+from tidegate.models.encoder import Features, State, detach
 from tidegate.nn.dropout import DropoutMasks, Shares
 from tidegate.training.batches import Batch
 from tidegate.training.state import TrainState
@@ -20,7 +21,7 @@ class Step(NamedTuple):
     """What a step found."""
 
     loss: float
-    """mean loss of the window, nats a token"""
+    """mean loss of the batch, nats a token or a text"""
     norm: float
     """norm of the whole gradient before clipping"""
 
@@ -30,22 +31,46 @@ class Step(NamedTuple):
         return math.isfinite(self.loss) and math.isfinite(self.norm)
 
 
-def train_step(state: TrainState, batch: Batch, config: TrainingConfig, rate: float, done: float = 1.0) -> Step:
-    """Take one step against the gradient of a window and carry the state on; a step that is not finite changes nothing
+class Objective(NamedTuple):
+    """What a step goes against."""
+
+    loss: Tensor
+    """mean loss of the batch in nats: what is told"""
+    penalty: Tensor | float
+    """what is learnt besides"""
+    carried: State
+    """the recurrent state after it, for the next step"""
+
+
+def language_objective(state: TrainState, batch: Batch, masks: DropoutMasks, config: TrainingConfig) -> Objective:
+    """Compute the mean loss of a window's tokens, and the penalties on what the cells do."""
+    text = (batch.inputs, batch.targets, batch.weight)
+    nats, features = state.language_model.loss(*text, state.carried, batch.fresh, masks, batch.sample)
+    loss = nats / batch.weight.sum().clamp(min=1)  # a window may be all questions
+    return Objective(loss, activity_penalty(features, batch.fresh, config.ar, config.tar), features.state)
+
+
+def train_step(
+    state: TrainState,
+    batch: Any,
+    config: TrainingConfig,
+    rate: float,
+    done: float = 1.0,
+    objective: Callable[[TrainState, Any, DropoutMasks, TrainingConfig], Objective] = language_objective,
+) -> Step:
+    """Take one step against the gradient of a batch and carry the state on; a step that is not finite changes nothing
     but the gradients. `done`: the share of the run before it, by which layers thaw."""
     masks = DropoutMasks(Shares.of(config, state.model.config.block), config.seed, state.progress.step)
-    text = (batch.inputs, batch.targets, batch.weight)
-    nats, features = state.model.loss(*text, state.carried, batch.fresh, masks, batch.sample)
-    loss = nats / batch.weight.sum().clamp(min=1)  # a window may be all questions
+    loss, penalty, carried = objective(state, batch, masks, config)
     state.optimizer.zero_grad()
-    (loss + activity_penalty(features, batch.fresh, config.ar, config.tar)).backward()
+    (loss + penalty).backward()
     norm = clip_grad_norm_(state.model.parameters(), config.clip)
     step = Step(loss.item(), norm.item())
     if step.finite:
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["scale"] if done >= group["thaws_at"] else 0.0
         state.optimizer.step()
-        state.carried = detach(features.state)
+        state.carried = detach(carried)
         advance(state, batch)
         average_weights(state, config.ema)
     return step
@@ -82,7 +107,7 @@ def average_weights(state: TrainState, decay: float) -> None:
             state.average[name] = weight.detach().clone()
 
 
-def advance(state: TrainState, batch: Batch) -> None:
+def advance(state: TrainState, batch: Any) -> None:
     """Count a step that was taken."""
     progress = state.progress
     progress.step += 1

@@ -15,9 +15,10 @@ from typing import Any
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig, from_dict, wrong_field
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
+from tidegate.labelling import LabelConfig
 from tidegate.tuning import TRAINING, TuningConfig
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MAX_BYTES = 1 << 26
 """a text may be named file by file, by a glob of the shell"""
 
@@ -44,6 +45,8 @@ class RunRecord:
     """of the weights that a fine-tuning started from"""
     old_digest: str = ""
     """tells the text of what the model knew before, and its split; empty where none is named"""
+    labels: LabelConfig | None = None
+    """of a run that learns labels"""
 
 
 def command_of(
@@ -52,6 +55,7 @@ def command_of(
     training: TrainingConfig,
     out: str | None = None,
     tuning: TuningConfig | None = None,
+    labels: LabelConfig | None = None,
 ) -> str:
     """Return the command that starts such a run anew: the text, and every setting that is not the default; where
     `out` is given, into that folder."""
@@ -59,8 +63,17 @@ def command_of(
     pairs: list[tuple[Any, Any]] = [(data, DataConfig()), (model, ModelConfig()), (training, TrainingConfig())]
     if tuning is not None:  # the model brings its shape and its tokenizer
         words = ["tidegate", "finetune", tuning.model]
-        defaults = dataclasses.replace(TrainingConfig(), **tuning.defaults)
-        pairs = [(tuning, TuningConfig()), (data, DataConfig(tokenizer=data.tokenizer)), (training, defaults)]
+        chosen = tuning.defaults if labels is None else labels.defaults
+        of_training, of_tuning = (
+            {name: value for name, value in chosen.items() if hasattr(kind, name)}
+            for kind in (TrainingConfig, TuningConfig)
+        )
+        pairs = [
+            (tuning, dataclasses.replace(TuningConfig(), **of_tuning)),
+            *([] if labels is None else [(labels, LabelConfig())]),
+            (data, DataConfig(tokenizer=data.tokenizer)),
+            (training, dataclasses.replace(TrainingConfig(), **of_training)),
+        ]
     words += data.data
     for given, default in pairs:
         for field in dataclasses.fields(given):
@@ -95,16 +108,17 @@ def read_record(path: Path) -> RunRecord:
         if content.pop("format") != "tidegate-run":
             raise ValueError("its format is not tidegate-run")
         version = content.pop("format_version")
-        if version not in (1, 2, FORMAT_VERSION):
+        if version not in (1, 2, 3, FORMAT_VERSION):
             raise TidegateError(
                 f"{path} is of version {version!r}, but this Tidegate reads {FORMAT_VERSION}: "
                 "use the version of Tidegate that wrote it, or a newer one."
             )
         if version == 1:  # which counted dropout among the model's settings
             content["training"]["dropout"] = content["model"].pop("dropout")
-        tuning = content.pop("tuning", None)
+        tuning, labels = content.pop("tuning", None), content.pop("labels", None)
         record = RunRecord(
             tuning=None if tuning is None else from_dict(TuningConfig, _tuples(tuning), str(path)),
+            labels=None if labels is None else from_dict(LabelConfig, _tuples(labels), str(path)),
             data=from_dict(DataConfig, _tuples(content.pop("data")), str(path)),
             model=from_dict(ModelConfig, content.pop("model"), str(path)),
             training=from_dict(TrainingConfig, content.pop("training"), str(path)),
@@ -155,6 +169,12 @@ def absolute(data: DataConfig) -> DataConfig:
         data=tuple(map(_absolute, data.data)),
         validation_data=None if data.validation_data is None else _absolute(data.validation_data),
     )
+
+
+def absolute_labels(labels: LabelConfig) -> LabelConfig:
+    """Make the paths of labelled texts absolute."""
+    test = None if labels.test_data is None else _absolute(labels.test_data)
+    return dataclasses.replace(labels, unlabelled=tuple(map(_absolute, labels.unlabelled)), test_data=test)
 
 
 def absolute_tuning(tuning: TuningConfig | None) -> TuningConfig | None:

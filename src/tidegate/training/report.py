@@ -72,7 +72,8 @@ def card_of(
 
 
 def _whole(state: TrainState) -> LanguageModel:
-    return state.model.base if isinstance(state.model, AdaptedModel) else state.model
+    model = state.language_model
+    return model.base if isinstance(model, AdaptedModel) else model
 
 
 def _start(record: RunRecord) -> list[tuple[str, str]]:

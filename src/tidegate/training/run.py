@@ -51,13 +51,14 @@ class RunOutside:
     def evaluate(self, state: TrainState) -> dict[str, Any]:
         """Measure on the validation text, and have the model write a little."""
         self.copied = None
-        self.sample = write_sample(state.model, self.prepared, state.progress.evaluations)
+        self.sample = write_sample(state.language_model, self.prepared, state.progress.evaluations)
         if self.prepared.validation is None:
             return {"sample": self.sample}
-        loss = measure(state.model, self.prepared.validation, self.prepared.tokenizer, CARRIED, limit=self.limit)
-        self.results = {metric_name(CARRIED, loss, self.prepared.validation): loss}
+        text, tokenizer = self.prepared.validation, self.prepared.tokenizer
+        loss = measure(state.language_model, text, tokenizer, CARRIED, limit=self.limit)
+        self.results = {metric_name(CARRIED, loss, text): loss}
         return {
-            "protocol": ("answers_" if self.prepared.validation.is_marked else "") + CARRIED.name,
+            "protocol": ("answers_" if text.is_marked else "") + CARRIED.name,
             "validation": loss.nats_a_token,
             "sample": self.sample,
         }

@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tidegate.config import TrainingConfig
 from tidegate.models.adapted import AdaptedModel
-from tidegate.models.language_model import LanguageModel, State
+from tidegate.models.classifier import Classifier
+from tidegate.models.encoder import State
+from tidegate.models.language_model import LanguageModel
 from tidegate.nn.sequence import zero_state
 from tidegate.training.batches import Cursor
 from tidegate.training.groups import parameter_groups
 from tidegate.tuning import TuningConfig
 
 TrainedModel = LanguageModel | AdaptedModel
-"""what the loop trains: a model's weights, or changes to them"""
+"""a language model's weights, or changes to them"""
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Progress:
 class TrainState:
     """Weights, moments, carried state, numbers, best weights."""
 
-    model: TrainedModel
+    model: TrainedModel | Classifier
     optimizer: torch.optim.Optimizer
     carried: State
     """the recurrent state of every lane, detached"""
@@ -72,6 +74,18 @@ class TrainState:
     """copies of the weights at the lowest validation loss; empty before the first evaluation"""
     average: dict[str, Tensor] = field(default_factory=dict)
     """moving average of the weights; empty where none is kept"""
+
+    @property
+    def language_model(self) -> TrainedModel:
+        """The model, of a run that trains a language model."""
+        assert not isinstance(self.model, Classifier)
+        return self.model
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model, of a run that trains a classifier."""
+        assert isinstance(self.model, Classifier)
+        return self.model
 
     def release(self) -> None:
         """Free the memory of gradients and moments, for which there is no use after the last step."""
@@ -89,18 +103,24 @@ class Capture(NamedTuple):
 def new_state(
     model: TrainedModel, config: TrainingConfig, lanes: int, tuning: TuningConfig | None = None
 ) -> TrainState:
-    """Return the state of a run before its first step."""
-    optimizer = torch.optim.AdamW(
+    """Return the state of a language model's run before its first step."""
+    shape = model.config
+    like = next(model.parameters()).detach()
+    carried = tuple(zero_state(shape.cell, lanes, shape.hidden_size, like) for _ in range(shape.layers))
+    return TrainState(model, new_optimizer(model, config, tuning), carried)
+
+
+def new_optimizer(
+    model: TrainedModel | Classifier, config: TrainingConfig, tuning: TuningConfig | None
+) -> torch.optim.Optimizer:
+    """Return AdamW for all that learns."""
+    return torch.optim.AdamW(
         parameter_groups(model, config, tuning),
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,
         fused=True,
     )
-    shape = model.config
-    like = next(model.parameters()).detach()
-    carried = tuple(zero_state(shape.cell, lanes, shape.hidden_size, like) for _ in range(shape.layers))
-    return TrainState(model, optimizer, carried)
 
 
 @contextlib.contextmanager
@@ -118,7 +138,7 @@ def averaged(state: TrainState) -> Iterator[None]:
 
 
 @torch.no_grad()
-def put_weights(model: TrainedModel, weights: dict[str, Tensor]) -> None:
+def put_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Copy parameters, given by their names, into the model."""
     for name, parameter in model.named_parameters():
         parameter.copy_(weights[name])

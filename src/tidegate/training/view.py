@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from tidegate.text.printable import printable
+from tidegate.training.events import NATS
 from tidegate.training.forecast import amount, clock
 
 PLAIN_SECONDS = 10.0
@@ -87,7 +88,9 @@ class TerminalView:
         line = Text(f"{event['progress']:4.0%}  step {event['step']}  ", style="bold")
         if "validation" in event:
             self.validation = f"  validation {event['validation']:.3f}"
-            line.append(f"validation {event['validation']:.4f} nats a token ({event['protocol']})")
+            line.append(f"validation {event['validation']:.4f} {event.get('unit', NATS)} ({event['protocol']})")
+            if "accuracy" in event:
+                line.append(f", {event['accuracy']:.2%} right")
             line.append(", the best so far" if event["is_best"] else f"; best {event['best']:.4f}", style="dim")
         self.console.print(line, soft_wrap=True)
         if event.get("sample"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from tidegate.errors import TidegateError
 from tidegate.folder.card import write_card
 from tidegate.folder.chat_file import write_template
 from tidegate.folder.model_folder import write_config
@@ -22,22 +23,19 @@ from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
 from tidegate.training import checkpoint
 from tidegate.training.begin import AnyFeed, token_counts
-from tidegate.training.events import Events, JsonlLog, TensorBoardLog, read_log
+from tidegate.training.conduct import conduct, resumable
+from tidegate.training.events import Events, read_log
 from tidegate.training.loop import Loop
 from tidegate.training.measure import CARRIED, WINDOW256, LossSum, measure, metric_name
 from tidegate.training.record import RunRecord, announce_differences, write_record
 from tidegate.training.report import card_of
-from tidegate.training.run import RunOutside, interruptible
+from tidegate.training.run import RunOutside
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.schedule import Horizon
 from tidegate.training.state import TrainedModel, TrainState, put_weights, restore
 from tidegate.training.token_prior import fit_output_bias
 from tidegate.training.tuned_start import TunedStart
-from tidegate.training.view import TerminalView
 from tidegate.training.waiting import waiting
-
-CARRY_ON = 130
-"""exit code of a run that was interrupted"""
 
 
 @dataclass
@@ -61,18 +59,13 @@ class Training:
 
     def run(self) -> int:
         """Train, measure, write the card; returns the exit code. What the disk does not take can be mended."""
-        try:
+        with resumable(self.folder):
             return self._run()
-        except (TidegateError, OSError) as error:
-            if not (isinstance(error, OSError) or isinstance(error.__cause__, OSError)):
-                raise
-            resume = f"\nThen go on with:\n  {self._resume()}" if self.folder.record.is_file() else ""
-            raise TidegateError(f"{error}{resume}") from error
 
     def _run(self) -> int:
         config, feed, state = self.record.training, self.feed, self.state
         resumed_at = self._begin(state)
-        self._announce(state.model, resumed_at, state)
+        self._announce(state.language_model, resumed_at, state)
         if self.start is not None and self.start.match is not None:
             self._say(self.start.match.sentence())
             if unknown := self.prepared.train.unknown_count:
@@ -85,37 +78,25 @@ class Training:
         outside = RunOutside(
             self.folder, self.prepared, self._title(), config.evaluation_tokens, self._write_card, self._base()
         )
-        view = TerminalView(self.console)
-        events = Events(
-            [JsonlLog(self.folder.log, resumed_at), TensorBoardLog(self.folder.tensorboard, resumed_at), view]
-        )
-        try:
+
+        def before(events: Events) -> None:
             if self.start is not None:
                 is_new = state.progress.step == 0 and not self._logged("before")
-                before = self._before(state.model) if is_new else self._logged("before")
-                self.changes = _named(before, "before")
+                found = self._before(state.language_model) if is_new else self._logged("before")
+                self.changes = _named(found, "before")
                 if is_new:
-                    events.tell("before", 0, **before)
+                    events.tell("before", 0, **found)
                 self._fit_prior(state)
-            with interruptible() as interrupted:
-                finished = Loop(state, feed, horizon, config, events, outside, interrupted).run()
-            view.close()
-            if finished:
-                self._finish(state, outside, events)
-        except KeyboardInterrupt:
-            view.close()
-            self._say(f"Stopped at once. Go on from the last checkpoint with:\n  {self._resume()}")
-            raise
-        finally:
-            view.close()
-            events.close()
-        if not finished:
-            self._say(f"Stopped at step {state.progress.step}; all is kept. Go on with:\n  {self._resume()}")
-        return 0 if finished else CARRY_ON
+
+        def loop(events: Events, interrupted: Callable[[], bool]) -> Loop:
+            return Loop(state, feed, horizon, config, events, outside, interrupted)
+
+        finish = partial(self._finish, state, outside)
+        return conduct(self.folder, self.console, resumed_at, before, loop, finish)
 
     def _fit_prior(self, state: TrainState) -> None:
         """Put the text's frequencies of tokens into the output layer where some of its tokens are new."""
-        start, model = self.start, state.model
+        start, model = self.start, state.language_model
         if start is None or start.match is None or not start.match.added or start.tuning.task != "lm":
             return
         if "output" in start.tuning.freeze:
@@ -132,9 +113,6 @@ class Training:
     def _base(self) -> str:
         """Return the name of the model that a fine-tuning starts from, without where it lies."""
         return "" if self.record.tuning is None else Path(self.record.tuning.model).name
-
-    def _resume(self) -> str:
-        return f"tidegate train --resume {shlex.quote(str(self.folder.path))}"
 
     def _begin(self, state: TrainState) -> int | None:
         """Write a new run's first files, or put back a resumed one's state; returns the step it goes on from."""
@@ -190,10 +168,10 @@ class Training:
             limit = self.record.training.final_tokens
             for protocol in (CARRIED,) if text.is_marked else (CARRIED, WINDOW256):
                 with waiting(self.console, f"measuring, {protocol.name}") as progress:
-                    loss = measure(state.model, text, self.prepared.tokenizer, protocol, progress, limit)
+                    loss = measure(state.language_model, text, self.prepared.tokenizer, protocol, progress, limit)
                 results[metric_name(protocol, loss, text)] = loss
         outside.results = results
-        old = self._old_text(state.model)
+        old = self._old_text(state.language_model)
         self.changes |= _named(old, "after")
         if outside.sample:  # at the end alone: the whole training text is read for it
             with waiting(self.console, "comparing the sample with the training text") as progress:

@@ -1,0 +1,171 @@
+"""A classifier's folder: ``labels.json``, ``classifier.safetensors`` and ``tokenizer.json``. Nothing in it is executed.
+
+``labels.json`` holds the settings, the labels in the order of the logits, and the temperature of the probabilities.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from numpy.typing import NDArray
+
+from tidegate.config import ModelConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.atomic import write_atomically
+from tidegate.folder.model_folder import TOKENIZER, model_config, read_json, read_tokenizer
+from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.folder.tensors import RESTORE, Tensors, expected_shapes, weights_digest
+from tidegate.text.labelled import LONGEST_LABEL, MOST_LABELS
+from tidegate.text.tokenizer import Tokenizer
+
+LABELS, WEIGHTS = "labels.json", "classifier.safetensors"
+FORMAT, FORMAT_VERSION = "tidegate-classifier", 1
+LABELS_LIMIT = 8 << 20
+FIELDS = {
+    "format": str, "format_version": int, "model": dict, "vocabulary_size": int, "tokenizer_digest": str,
+    "labels": list, "multi_label": bool, "temperature": float,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClassifierFolder:
+    """A classifier as it lies on disk, checked."""
+
+    model: ModelConfig
+    tokenizer: Tokenizer
+    labels: tuple[str, ...]
+    """in the order of the logits"""
+    multi_label: bool
+    """whether each label has a probability of its own"""
+    temperature: float
+    """what the logits are divided by, fitted on validation texts"""
+    tensors: dict[str, NDArray[np.float32]] = field(repr=False)
+    """by the names of `classifier_shapes`"""
+
+
+def encoder_shapes(model: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor of an encoder: those of a language model below its output layer."""
+    return {
+        name: shape for name, shape in expected_shapes(model, vocabulary_size).items() if not name.startswith("output")
+    }
+
+
+def classifier_shapes(model: ModelConfig, vocabulary_size: int, labels: int) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor of a classifier."""
+    head = {"head.weight": (labels, 3 * model.hidden_size), "head.bias": (labels,)}
+    return encoder_shapes(model, vocabulary_size) | head
+
+
+def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
+    """Write the tokenizer, the weights and the labels, each atomically, into a folder that is there."""
+    path = Path(path)
+    _check_shapes(path / WEIGHTS, classifier.tensors, classifier)
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": asdict(classifier.model),
+        "vocabulary_size": classifier.tokenizer.vocabulary_size,
+        "tokenizer_digest": classifier.tokenizer.digest,
+        "labels": list(classifier.labels),
+        "multi_label": classifier.multi_label,
+        "temperature": float(classifier.temperature),
+    }
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "tokenizer_digest": classifier.tokenizer.digest,
+        "labels": json.dumps(classifier.labels, ensure_ascii=False),
+    }
+    metadata["weights_digest"] = weights_digest(classifier.tensors, metadata)
+    write_atomically(path / TOKENIZER, _to_bytes(classifier.tokenizer.to_json()))
+    write_tensor_file(path / WEIGHTS, classifier.tensors, metadata)
+    write_atomically(path / LABELS, _to_bytes(content))
+
+
+def read_classifier(path: str | Path) -> ClassifierFolder:
+    """Read a classifier's folder; a TidegateError says what is missing, changed, or of another classifier."""
+    path = Path(path)
+    if not (path / LABELS).is_file():
+        other = "a language model, which has no labels" if (path / "config.json").is_file() else "no classifier"
+        found = other if path.exists() else "not there"
+        raise TidegateError(
+            f"{path} is {found}: give a folder with {LABELS}, as tidegate finetune --task classify writes it."
+        )
+    file = path / LABELS
+    content = read_json(file, LABELS_LIMIT)
+    if (content.get("format"), content.get("format_version")) != (FORMAT, FORMAT_VERSION):
+        raise TidegateError(
+            f"{file} is of format {content.get('format')!r}, version {content.get('format_version')!r}, but "
+            f"{FORMAT!r}, version {FORMAT_VERSION}, was wanted: use the version of Tidegate that wrote it."
+        )
+    _check_fields(file, content)
+    tokenizer = read_tokenizer(path)
+    if (content["tokenizer_digest"], content["vocabulary_size"]) != (tokenizer.digest, tokenizer.vocabulary_size):
+        raise TidegateError(f"{file} belongs to another tokenizer than {TOKENIZER}: put back the one of the training.")
+    empty = ClassifierFolder(
+        model_config(content["model"], str(file)),
+        tokenizer,
+        tuple(content["labels"]),
+        content["multi_label"],
+        content["temperature"],
+        {},
+    )
+    tensors = _tensors(path / WEIGHTS, empty)
+    return ClassifierFolder(**{**vars(empty), "tensors": tensors})
+
+
+def _check_fields(file: Path, content: dict[str, Any]) -> None:
+    if set(content) != set(FIELDS):
+        raise TidegateError(
+            f"{file} has the fields {', '.join(content)}, but {', '.join(FIELDS)} are wanted: {RESTORE}."
+        )
+    for name, kind in FIELDS.items():
+        if type(content[name]) is not kind:
+            raise TidegateError(f"{file}: {name} is {json.dumps(content[name])[:80]}, no {kind.__name__}: {RESTORE}.")
+    labels = content["labels"]
+    right = all(isinstance(label, str) and 0 < len(label) <= LONGEST_LABEL for label in labels)
+    if not right or not 1 <= len(labels) <= MOST_LABELS or len(set(labels)) != len(labels):
+        raise TidegateError(f"{file}: its labels are not from 1 to {MOST_LABELS:,} different names: {RESTORE}.")
+    if not (math.isfinite(content["temperature"]) and content["temperature"] > 0):
+        raise TidegateError(f"{file}: the temperature is {content['temperature']}, but it must be above 0: {RESTORE}.")
+
+
+def _tensors(file: Path, expected: ClassifierFolder) -> dict[str, NDArray[np.float32]]:
+    if not file.is_file():
+        raise TidegateError(f"{file} is missing: the training was stopped before it first saved; go on with it.")
+    try:
+        with safetensors.safe_open(file, framework="np") as opened:
+            metadata = opened.metadata() or {}
+            kinds = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
+            wanted = classifier_shapes(expected.model, expected.tokenizer.vocabulary_size, len(expected.labels))
+            found = {name: tuple(part.get_shape()) for name, part in kinds.items()}
+            if found != wanted:
+                raise TidegateError(f"{file} holds tensors of another classifier than {LABELS} tells of: {RESTORE}.")
+            tensors = {name: opened.get_tensor(name) for name in wanted}
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
+    if metadata.get("labels") != json.dumps(expected.labels, ensure_ascii=False):
+        raise TidegateError(f"{file} was written for other labels, or another order of them, than {LABELS}: {RESTORE}.")
+    if weights_digest(tensors, metadata) != metadata.get("weights_digest"):
+        raise TidegateError(f"{file} was changed after it was written (its digest does not fit): {RESTORE}.")
+    _check_shapes(file, tensors, expected)
+    return tensors
+
+
+def _check_shapes(file: Path, tensors: Tensors, classifier: ClassifierFolder) -> None:
+    wanted = classifier_shapes(classifier.model, classifier.tokenizer.vocabulary_size, len(classifier.labels))
+    if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
+        raise TidegateError(f"{file}: its tensors are not those of a classifier of these settings: {RESTORE}.")
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
+            raise TidegateError(f"{file}: {name} holds no finite float32 numbers: {RESTORE}.")
+
+
+def _to_bytes(content: Any) -> bytes:
+    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()

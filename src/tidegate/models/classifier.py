@@ -1,0 +1,98 @@
+"""The classifier: an encoder, what its vectors are over the text, and one linear layer.
+
+    p = (x_T, max_t x_t, mean_t x_t)        concat pooling (Howard & Ruder 2018, arXiv 1801.06146, section 3.3)
+    logits = W dropout(p) + b
+
+The same computation as `tidegate.runtime.classifier`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tidegate.config import ModelConfig
+from tidegate.models.encoder import Encoder, State
+from tidegate.nn.dropout import DropoutMasks
+
+CHUNK = 256
+"""steps that are read at a time"""
+
+
+class Classifier(Encoder):
+    """Labels a text.
+
+    The parameters' names and shapes are those of `tidegate.folder.label_folder.classifier_shapes`.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int, labels: int) -> None:
+        """Draw start values, as `Encoder.draw_embedding` has them; the head is zero, so that all labels are equal."""
+        super().__init__(config, vocabulary_size)
+        self.head = nn.Linear(3 * config.hidden_size, labels)
+        self.draw_embedding()
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self, inputs: Tensor, lengths: Tensor, masks: DropoutMasks | None = None, longest: int | None = None
+    ) -> Tensor:
+        """Compute the logits ``(B, K)`` of texts.
+
+        inputs: ``(T, B)`` int64; lengths: ``(B,)`` int64, 1 … T, how many of them are each text's; masks: dropout while
+        training, None for none; longest: steps at the end that the gradient reaches, None for all.
+        """
+        return self.logits(self.pooled(inputs, lengths, masks, longest), masks)
+
+    def logits(self, pooled: Tensor, masks: DropoutMasks | None = None) -> Tensor:
+        """Compute the logits ``(B, K)`` from what pooling gives, ``(B, 3 H)``."""
+        if masks is not None:
+            pooled = masks.units(pooled.unsqueeze(0), masks.shares.output, self.config.layers + 2).squeeze(0)
+        found: Tensor = self.head(pooled)
+        return found
+
+    def pooled(
+        self, inputs: Tensor, lengths: Tensor, masks: DropoutMasks | None = None, longest: int | None = None
+    ) -> Tensor:
+        """Compute the last vector of each text, the largest and the mean of each unit, ``(B, 3 H)``.
+
+        The text is read in chunks of which the state is carried on; before the last `longest` steps nothing is kept for
+        the gradient, so that a text of any length can be learnt from.
+        """
+        T = len(inputs)
+        learnt_from = 0 if longest is None else max(0, T - longest)
+        state: State | None = None
+        last = largest = total = None
+        begin = 0
+        while begin < T:
+            end = min(begin + CHUNK, T) if begin >= learnt_from else min(begin + CHUNK, learnt_from)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and begin >= learnt_from):
+                here = (lengths - begin).clamp(0, end - begin)
+                features = self.encode(inputs[begin:end], state, None, masks, here)
+                state, x = features.state, features.x
+                within = (torch.arange(end - begin).unsqueeze(1) < here).unsqueeze(-1)
+                ends_here = ((lengths > begin) & (lengths <= end)).unsqueeze(-1)
+                found = x[(here - 1).clamp(min=0), torch.arange(len(here))]
+                last = found if last is None else torch.where(ends_here, found, last)
+                highest = x.masked_fill(~within, -torch.inf).amax(0)
+                largest = highest if largest is None else torch.maximum(largest, highest)
+                added = (x * within).sum(0)
+                total = added if total is None else total + added
+            begin = end
+        assert last is not None
+        assert largest is not None
+        assert total is not None
+        return torch.cat([last, largest, total / lengths.unsqueeze(-1)], dim=-1)
+
+
+def label_loss(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Compute the mean loss of a text in nats.
+
+    logits: ``(B, K)``; targets: ``(B,)`` int64, the label of each text, or ``(B, K)`` float32, 1 for each of its
+    labels: then the K losses of a text are summed. class_weights: ``(K,)``, the factor on each label's texts; the mean
+    is divided by their sum.
+    """
+    if targets.dim() == 1:
+        return F.cross_entropy(logits, targets, class_weights)
+    losses = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=class_weights, reduction="none")
+    return losses.sum(-1).mean()

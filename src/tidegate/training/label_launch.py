@@ -1,0 +1,197 @@
+"""From settings to a run that learns labels: the texts read, the language model taught the task's text, the folder
+made; then it trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.text import Text
+
+from tidegate.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.atomic import write_atomically
+from tidegate.folder.model_folder import TOKENIZER, ModelFolder, read_tokenizer
+from tidegate.labelling import LabelConfig
+from tidegate.text.corpus import read_pieces
+from tidegate.text.formats import Reading
+from tidegate.text.sources import find_sources
+from tidegate.text.tokenizer import Tokenizer
+from tidegate.training.events import read_log
+from tidegate.training.label_run import LabelRun
+from tidegate.training.label_start import LabelObjective, Split, begin_labels, class_weights, encoded, read_split
+from tidegate.training.record import (
+    RunRecord,
+    absolute,
+    absolute_labels,
+    absolute_tuning,
+    command_of,
+    read_record,
+)
+from tidegate.training.run_folder import RunFolder
+from tidegate.training.surroundings import surroundings
+from tidegate.training.view import SteadyConsole
+from tidegate.training.waiting import cache_folder
+from tidegate.tuning import DEFAULTS, TuningConfig
+
+LANGUAGE_MODEL = "-language-model"
+"""what the folder of ulmfit's language model is called, after that of the classifier"""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSettings:
+    """All that a person set of a run that learns labels, or that a resumed run's record says."""
+
+    data: DataConfig
+    training: TrainingConfig
+    tuning: TuningConfig
+    labels: LabelConfig
+
+
+Launch = Callable[[DataConfig, TrainingConfig, TuningConfig | None, RunConfig], int]
+"""trains a language model into a folder; returns the exit code"""
+
+
+def launch_labels(settings: LabelSettings, run: RunConfig, out: str, launch: Launch, recorded: RunRecord | None) -> int:
+    """Train a classifier into a folder; returns the exit code. recorded: of a run that is gone on with."""
+    console = SteadyConsole(highlight=False)
+    data, labels = absolute(settings.data), absolute_labels(settings.labels)
+    tuning, training = settings.tuning, settings.training
+    folder = RunFolder(Path(out))
+    split = read_split(data, labels, training.seed)
+    if not data.validation and data.validation_data is None:
+        console.print("No text is kept for validation: the probabilities are not calibrated, the last step counts.")
+    base: ModelFolder | None = None
+    if recorded is not None and folder.checkpoint.exists():
+        tokenizer, model = read_tokenizer(folder.path), recorded.model
+    else:
+        if labels.recipe == "ulmfit" and recorded is None:
+            code, tuning = _language_stage(settings, labels, split, folder, run, launch, console)
+            if code:
+                return code
+        base = ModelFolder.read(tuning.model)
+        if RunFolder(base.path).is_locked():
+            raise TidegateError(f"{base.path} is being trained just now: wait for its end, or give another model.")
+        tokenizer, model = base.tokenizer, base.model
+    settled = LabelSettings(data, training, tuning, labels)
+    return _train(settled, folder, split, tokenizer, model, base, recorded, console)
+
+
+def _train(
+    settings: LabelSettings,
+    folder: RunFolder,
+    split: Split,
+    tokenizer: Tokenizer,
+    model: ModelConfig,
+    base: ModelFolder | None,
+    recorded: RunRecord | None,
+    console: SteadyConsole,
+) -> int:
+    data, training, tuning, labels = settings.data, settings.training, settings.tuning, settings.labels
+    train = encoded(split.train, split.names, tokenizer, labels.multi_label)
+    validation = encoded(split.validation, split.names, tokenizer, labels.multi_label)
+    digest = "" if base is None else base.metadata["weights_digest"]
+    record = RunRecord(
+        dataclasses.replace(data, tokenizer=tokenizer.kind),  # type: ignore[arg-type]  # a class's name is one of them
+        model,
+        training,
+        split.digest,
+        tokenizer.digest,
+        surroundings(),
+        command_of(data, model, training, tuning=tuning, labels=labels) if recorded is None else recorded.command,
+        split.digest,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        tuning=absolute_tuning(tuning),
+        base_digest=digest or (recorded.base_digest if recorded is not None else ""),
+        labels=labels,
+    )
+    if recorded is not None:
+        _check_same(recorded, record, folder)
+    feed, state = begin_labels(model, base, tokenizer, train, len(split.names), labels, training, tuning)
+    weights = class_weights(train, len(split.names), labels.class_weights)
+    with folder.made(), folder.locked():
+        folder.remove_leftovers()
+        if recorded is None and folder.record.exists():  # another process was faster
+            raise TidegateError(f"{folder.path} holds a run already: choose another --out.")
+        write_atomically(folder.path / TOKENIZER, json.dumps(tokenizer.to_json(), ensure_ascii=False).encode())
+        objective = LabelObjective(weights, labels.longest)
+        return LabelRun(
+            folder, record, recorded, split, tokenizer, train, validation, feed, state, objective, console
+        ).run()
+
+
+def _language_stage(
+    settings: LabelSettings,
+    labels: LabelConfig,
+    split: Split,
+    folder: RunFolder,
+    run: RunConfig,
+    launch: Launch,
+    console: SteadyConsole,
+) -> tuple[int, TuningConfig]:
+    """Have the model go on learning from the task's text, the training texts and those without labels, in a folder of
+    its own; one that is there already, of the same text, is gone on with. Returns the exit code, and the settings of
+    the fine-tuning from there."""
+    target = folder.path.with_name(folder.path.name + LANGUAGE_MODEL)
+    text = [*split.train.texts]
+    for argument in labels.unlabelled:
+        text += [one for one in _unlabelled(argument, settings.data) if one.strip()]
+    distinct = list(dict.fromkeys(text))
+    order = np.random.Generator(np.random.PCG64(settings.training.seed)).permutation(len(distinct))
+    # its validation part is the end: not of the texts without labels alone
+    lines = "".join(json.dumps({"text": distinct[i]}, ensure_ascii=False) + "\n" for i in order)
+    cache = cache_folder(run.cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    file = cache / f"task-text-{split.digest[:16]}-{settings.training.seed}.jsonl"
+    write_atomically(file, lines.encode())
+    tuned = dataclasses.replace(settings.tuning, model=str(target))
+    console.print(Text(f"First a language model of the task's text, in {target}:", style="bold"), soft_wrap=True)
+    t = settings.training
+    chosen: dict[str, Any] = {"evaluations": 4, "patience": 0, **DEFAULTS}
+    training = TrainingConfig(epochs=labels.language_epochs, seed=t.seed, threads=t.threads, **chosen)
+    lm = TuningConfig(model=settings.tuning.model, new_tokens=settings.tuning.new_tokens)
+    there = RunFolder(target)
+    if there.record.is_file():
+        if read_record(there.record).training != training or read_record(there.record).data.data != (str(file),):
+            raise TidegateError(
+                f"{target} holds a language model of another run: remove it, or choose another --out for this one."
+            )
+        if any(event["event"] == "end" for event in read_log(there.log)):
+            return 0, tuned
+        again = dataclasses.replace(run, out=None, resume=str(target), preset=None, find_lr=False, given=frozenset())
+        code = launch(DataConfig(), TrainingConfig(), None, again)
+    else:
+        anew = dataclasses.replace(run, out=str(target), resume=None, preset=None, find_lr=False)
+        code = launch(DataConfig(data=(str(file),), validation=0.05), training, lm, anew)
+    if code:
+        console.print("Then give the command of the classifier again: it goes on from there.", soft_wrap=True)
+    return code, tuned
+
+
+def _unlabelled(argument: str, data: DataConfig) -> list[str]:
+    texts: list[str] = []
+    for piece in read_pieces(find_sources([argument]), Reading(data.encoding, data.columns)):
+        if piece.starts_document:
+            texts.append(piece.text)
+        else:
+            texts[-1] += piece.text
+    return texts
+
+
+def _check_same(recorded: RunRecord, now: RunRecord, folder: RunFolder) -> None:
+    """A run goes on with the texts that it began with, wherever they now lie."""
+    for what, was, new in (
+        ("texts", recorded.data_digest, now.data_digest),
+        ("tokenizer", recorded.tokenizer_digest, now.tokenizer_digest),
+        ("base model", recorded.base_digest, now.base_digest),
+    ):
+        if was != new:
+            raise TidegateError(
+                f"The run {folder.path} was trained with another {what} (digest {was[:12]}, now {new[:12]}): give it "
+                "back as it was, or start a new run."
+            )

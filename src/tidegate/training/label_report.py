@@ -1,0 +1,240 @@
+"""What a classifier is worth: figures, a table of its classes, what it confuses, its worst errors, and a peer.
+
+The peer, a logistic regression on TF-IDF of n-grams, learns from the same texts and is measured on the same: a model
+that does not beat it is not worth its keep.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from tidegate.folder.atomic import write_atomically
+from tidegate.folder.card import fenced, markdown_table
+from tidegate.text.labelled import LabelledTexts
+
+REPORT, FIGURES, PICTURE = "report.md", "report.json", "confusion.png"
+WORST, SHOWN = 20, 200
+"""errors that are listed, and characters of each"""
+DRAWN_LABELS = 40
+"""a matrix of more labels is no picture that one can read"""
+HAN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Texts, their labels, and the probabilities that a classifier gives."""
+
+    texts: LabelledTexts
+    targets: NDArray[Any]
+    """``(N,)`` or ``(N, K)``"""
+    probabilities: NDArray[np.float64]
+    """``(N, K)``"""
+
+    @property
+    def chosen(self) -> NDArray[Any]:
+        """The labels that the probabilities speak for, in the form of the targets."""
+        return chosen(self.probabilities, self.targets.ndim > 1)
+
+    def figures(self) -> dict[str, float]:
+        """Return accuracy (of all labels of a text at once, where it may have several), macro-F1 and loss."""
+        return figures_of(self.targets, self.probabilities)
+
+
+def chosen(probabilities: NDArray[Any], multi_label: bool) -> NDArray[Any]:
+    """Return the likeliest label of each text, or a mark for each that is likelier than not."""
+    return (probabilities > 0.5).astype(np.float32) if multi_label else probabilities.argmax(axis=1)
+
+
+def figures_of(targets: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, float]:
+    """Return accuracy, macro-F1 and the mean loss of a text in nats."""
+    right = chosen(probabilities, targets.ndim > 1)
+    p = np.clip(probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
+    if targets.ndim > 1:
+        nats = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).sum(axis=1).mean()
+    else:
+        nats = -np.log(p[np.arange(len(p)), targets]).mean()
+    macro = f1_score(targets, right, average="macro", zero_division=0, labels=np.arange(probabilities.shape[1]))
+    return {"accuracy": float(accuracy_score(targets, right)), "macro_f1": float(macro), "nats_a_text": float(nats)}
+
+
+def probabilities_of(logits: NDArray[Any], multi_label: bool, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return the probabilities of labels from logits ``(N, K)``."""
+    z = logits.astype(np.float64) / temperature
+    if multi_label:
+        return np.asarray(0.5 * (1 + np.tanh(0.5 * z)))
+    exp = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+
+
+def fitted_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Return the temperature of the lowest loss on validation texts (Guo et al. 2017, arXiv 1706.04599), from a tenth
+    to ten; 1 where there are none."""
+    if not len(logits):
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        probabilities = probabilities_of(logits, targets.ndim > 1, float(np.exp(log_temperature)))
+        return figures_of(targets, probabilities)["nats_a_text"]
+
+    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def peer(texts: Sequence[str], multi_label: bool) -> tuple[Pipeline, str]:
+    """Return the peer, not fitted yet, and its name: characters 1 to 3 where the texts are mostly Chinese or Japanese,
+    words 1 to 2 elsewhere."""
+    sample = "".join(text[:SHOWN] for text in texts[:1000])
+    is_han = 2 * len(HAN.findall(sample)) > len(re.sub(r"\W", "", sample))
+    grams: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 3)} if is_han else {"ngram_range": (1, 2)}
+    name = "characters 1-3" if is_han else "words 1-2"
+    regression: Any = LogisticRegression(C=10.0, max_iter=1000)
+    if multi_label:
+        regression = OneVsRestClassifier(regression)
+    pipeline = make_pipeline(TfidfVectorizer(sublinear_tf=True, **grams), regression)
+    return pipeline, f"TF-IDF, {name}, logistic regression"
+
+
+def peers(
+    train: LabelledTexts, targets: NDArray[Any], judged: dict[str, Judged], labels: int
+) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Fit the peer on the training texts; return its name and its probabilities ``(N, K)`` of each part's texts. None
+    where the training texts have nothing that it could count."""
+    model, name = peer(train.texts, targets.ndim > 1)
+    try:
+        model.fit(train.texts, targets)
+    except ValueError:  # an empty vocabulary
+        return {}
+    found = {}
+    for part, one in judged.items():
+        probabilities = np.zeros((len(one.texts), labels))
+        columns = np.arange(labels) if targets.ndim > 1 else model.classes_
+        probabilities[:, columns] = model.predict_proba(one.texts.texts)
+        found[part] = name, probabilities
+    return found
+
+
+def to_bytes(figures: dict[str, Any]) -> bytes:
+    """Return figures as JSON."""
+    return (json.dumps(figures, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def write_report(
+    folder: Path,
+    names: Sequence[str],
+    judged: dict[str, Judged],
+    peers: dict[str, tuple[str, NDArray[Any]]],
+    temperature: float,
+) -> dict[str, Any]:
+    """Write report.md and confusion.png into a classifier's folder; returns the figures.
+
+    judged, peers: by the part of the texts, the last of them the one that is told of at length.
+    """
+    found: dict[str, Any] = {"temperature": temperature}
+    rows = []
+    for part, one in judged.items():
+        figures = one.figures()
+        found[part] = {"texts": len(one.texts), **figures}
+        rows.append((f"{part}, {len(one.texts):,} texts", *_row(figures)))
+        if part in peers:
+            name, probabilities = peers[part]
+            beside = figures_of(one.targets, probabilities)
+            found[part]["peer"] = {"name": name, **beside}
+            rows.append((f"{part}, {name}", *_row(beside)))
+    part, last = list(judged.items())[-1]
+    lines = [
+        "# What it is worth",
+        markdown_table(("texts", "accuracy", "macro-F1", "nats a text"), rows),
+        f"## Classes, {part}",
+        markdown_table(("no.", "label", "precision", "recall", "F1", "texts"), _classes(names, last)),
+    ]
+    if last.targets.ndim == 1:
+        matrix = confusion_matrix(last.targets, last.chosen, labels=np.arange(len(names)))
+        if len(names) <= DRAWN_LABELS:
+            shown = [(name, *(f"{count:,}" for count in row)) for name, row in zip(names, matrix, strict=True)]
+            heading = f"## Confusion, {part}: a row a label, a column a label given"
+            lines += [heading, markdown_table(("", *names), shown)]
+            draw_confusion(folder / PICTURE, matrix, names)
+        found[part]["confusion"] = matrix.tolist()
+    lines += [f"## Worst errors, {part}", *_worst(names, last)]
+    write_atomically(folder / REPORT, ("\n\n".join(lines) + "\n").encode("utf-8", "replace"))
+    return found
+
+
+def _row(figures: dict[str, float]) -> tuple[str, ...]:
+    return f"{figures['accuracy']:.2%}", f"{figures['macro_f1']:.2%}", f"{figures['nats_a_text']:.4f}"
+
+
+def _classes(names: Sequence[str], judged: Judged) -> list[tuple[str, ...]]:
+    told = classification_report(
+        judged.targets, judged.chosen, labels=np.arange(len(names)), output_dict=True, zero_division=0
+    )
+    return [
+        (
+            str(k + 1),
+            name,
+            *(f"{told[str(k)][what]:.2%}" for what in ("precision", "recall", "f1-score")),
+            f"{told[str(k)]['support']:,.0f}",
+        )
+        for k, name in enumerate(names)
+    ]
+
+
+def _worst(names: Sequence[str], judged: Judged) -> list[str]:
+    """List the texts that the classifier is most wrong about."""
+    p = judged.probabilities
+    if judged.targets.ndim > 1:
+        of_truth = np.where(judged.targets > 0, p, 1 - p).min(axis=1)
+        wrong = (judged.chosen != judged.targets).any(axis=1)
+    else:
+        of_truth, wrong = p[np.arange(len(p)), judged.targets], judged.chosen != judged.targets
+    places = [int(i) for i in np.argsort(of_truth, kind="stable") if wrong[i]][:WORST]
+    parts = []
+    for i in places:
+        text = judged.texts.texts[i]
+        right = judged.chosen[i]
+        given = np.flatnonzero(right).tolist() if judged.targets.ndim > 1 else [int(right)]
+        said = ", ".join(f"{names[k]} ({p[i, k]:.0%})" for k in given) or "none"
+        parts.append(f"Given {said}; it is {', '.join(judged.texts.labels[i]) or 'none'}:")
+        parts.append(fenced(text if len(text) <= SHOWN else f"{text[:SHOWN]} …", "text"))
+    return parts or ["There are none."]
+
+
+def draw_confusion(path: Path, matrix: NDArray[Any], names: Sequence[str]) -> None:
+    """Draw the confusion matrix, each row as shares of its label's texts, with the counts where there is room."""
+    shares = matrix / matrix.sum(axis=1, keepdims=True).clip(1)
+    # fonts that draw pictures often lack Chinese: labels they lack are numbered as the report's table has them
+    shown = [name if name.isascii() else f"{k + 1}" for k, name in enumerate(names)]
+    side = max(4.0, 0.45 * len(names) + 2)
+    figure = Figure(figsize=(side, side), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axis.set_xticks(range(len(names)), shown, rotation=45, ha="right")
+    axis.set_yticks(range(len(names)), shown)
+    axis.set_xlabel("label given")
+    axis.set_ylabel("label")
+    if len(names) <= DRAWN_LABELS // 2:
+        for row in range(len(names)):
+            for column in range(len(names)):
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axis.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=color, fontsize=8)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": "tidegate"})
+    write_atomically(path, picture.getvalue())

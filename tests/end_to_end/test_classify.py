@@ -1,0 +1,156 @@
+"""Learning labels by the command line, as a newcomer types it: every recipe, stopped and gone on, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests.end_to_end.test_finetune import command
+from tidegate.runtime.classifier import Classifier
+
+SMALL = ["--lanes", "8", "--threads", "1"]
+GOOD, BAD = "房间很大，服务很好，下次还来。", "太吵了，又脏又旧，不会再来。"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a small model, and reviews that a child could tell apart."""
+    place = tmp_path_factory.mktemp("labels")
+    os.environ["TIDEGATE_CACHE"] = str(place / "cache")
+    lines = [f"{'好' if i % 2 else '坏'},{'很好' * (i % 5)}{GOOD if i % 2 else BAD}{i}号房\n" for i in range(120)]
+    (place / "reviews.csv").write_text("label,review\n" + "".join(lines), encoding="utf-8")
+    (place / "test.csv").write_text("label,review\n好,服务很好\n坏,又脏又吵\n", encoding="utf-8")
+    rows = "".join(f"前台很热情，早餐也好，{i}分。\n" for i in range(9))
+    (place / "more.csv").write_text("text\n" + rows, encoding="utf-8")
+    (place / "old.txt").write_text((GOOD + BAD) * 60, encoding="utf-8")
+    command("train", place / "old.txt", "--hidden-size", 16, "--window", 8, "--steps", 20, "--out", place / "base")
+    yield place
+    del os.environ["TIDEGATE_CACHE"]
+
+
+def tune(place, out, *more, expect=0):
+    words = ("finetune", place / "base", place / "reviews.csv", "--task", "classify", "--out", place / out)
+    return command(*words, *SMALL, *more, expect=expect)
+
+
+@pytest.mark.parametrize("recipe", ["direct", "fast", "scratch"])
+def test_a_recipe(place, recipe):
+    out = tune(place, recipe, "--recipe", recipe, "--epochs", 20, "--learning-rate", 0.02)
+    assert "TF-IDF, characters 1-3, logistic regression" in out
+    folder = place / recipe
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    assert report["validation"]["accuracy"] > 0.9
+    assert np.array(report["validation"]["confusion"]).sum() == report["validation"]["texts"] == 12
+    assert (folder / "confusion.png").stat().st_size > 1000
+    text = (folder / "report.md").read_text("utf-8")
+    assert "## Classes, validation" in text
+    card = (folder / "README.md").read_text("utf-8")
+    assert "A classifier of texts by 2 labels (坏, 好)" in card
+    assert ("fine-tuned from base" in card) == (recipe != "scratch")
+    if recipe == "fast":
+        base = safetensors.numpy.load_file(place / "base/model.safetensors")
+        found = safetensors.numpy.load_file(folder / "classifier.safetensors")
+        assert all(np.array_equal(base[n], t) for n, t in found.items() if not n.startswith("head"))
+    assert [one.labels for one in Classifier.load(folder).label([GOOD, BAD])] == [("好",), ("坏",)]
+
+
+def test_ulmfit_and_the_command_that_labels(place):
+    out = tune(
+        place, "ulmfit", "--test-data", place / "test.csv", "--unlabelled", place / "more.csv",
+        "--language-epochs", 3, "--epochs", 15, "--learning-rate", 0.02,
+    )  # fmt: skip
+    assert "First a language model of the task's text" in out
+    assert (place / "ulmfit-language-model/model.safetensors").is_file()
+    learnt = json.loads((place / "ulmfit-language-model/tokenizer.json").read_text("utf-8"))
+    assert "早" in json.dumps(learnt, ensure_ascii=False)  # of the text without labels alone
+    report = json.loads((place / "ulmfit/report.json").read_text("utf-8"))
+    assert report["test"]["texts"] == 2
+    done = subprocess.run(
+        [sys.executable, "-m", "tidegate", "classify", place / "ulmfit"],
+        input=f"{GOOD}\n\n{BAD}\n", capture_output=True, text=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines[::2]] == ["好", "坏"]
+    assert len(lines) == 3
+    assert all(0 <= float(line.split("\t")[1]) <= 1 for line in lines)
+    out = command("classify", place / "ulmfit", "--data", place / "test.csv", "--columns", "review", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert all(sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4) for one in found)
+    out = tune(place, "again", "--language-epochs", 3, "--epochs", 1)
+    assert "First a language model" in out
+
+
+def test_several_labels(place):
+    rows = []
+    for i in range(80):
+        some = [name for bit, name in enumerate(["大", "吵"]) if i >> bit & 1]
+        rows.append({"text": f"{'房间大 ' * ('大' in some)}{'街上吵 ' * ('吵' in some)}{i}", "label": some})
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (place / "several.jsonl").write_text(lines, encoding="utf-8")
+    command(
+        "finetune", place / "base", place / "several.jsonl", "--task", "classify", "--multi-label", "--recipe",
+        "direct", "--epochs", 20, "--learning-rate", 0.02, "--out", place / "several", *SMALL,
+        "--class-weights", "balanced",
+    )  # fmt: skip
+    found = Classifier.load(place / "several").label(["房间大 街上吵 1", "2", "街上吵 3"])
+    assert [one.labels for one in found] == [("吵", "大"), (), ("吵",)]
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(place):
+    flags = ["--recipe", "direct", "--epochs", 25, "--save-seconds", 0, "--evaluations", 5]
+    tune(place, "whole", *flags)
+    words = [sys.executable, "-m", "tidegate", "finetune", place / "base", place / "reviews.csv", "--task", "classify"]
+    run = subprocess.Popen([*words, *map(str, flags), *SMALL, "--out", place / "stopped"], stdout=subprocess.DEVNULL)
+    while not (place / "stopped/training/checkpoint.safetensors").exists():
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    out = command("train", "--resume", place / "stopped")
+    assert "Resuming" in out
+    whole, stopped = (
+        safetensors.numpy.load_file(place / name / "classifier.safetensors") for name in ("whole", "stopped")
+    )
+    assert all(np.array_equal(whole[name], stopped[name]) for name in whole)
+    assert "nothing is left to do" in command("finetune", "--resume", place / "stopped")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--label-column", "stars"], "no column 'stars'"),
+        (["--unlabelled", "x.txt", "--recipe", "fast"], "unlabelled text is learnt by the recipe ulmfit alone"),
+        (["--lora-rank", 4], "lora_rank is of a language model"),
+        (["--template", "turns"], "the task classify has no conversations"),
+        (["--test-data", "nowhere.csv"], "nowhere.csv"),
+        (["--find-lr"], "--find-lr tries rates on a language model"),
+        (["--recipe", "slow"], "expected one of"),
+        (["--longest", 1], "longest is 1"),
+    ],
+)
+def test_what_makes_no_sense_is_told(place, flags, message):
+    assert message in " ".join(tune(place, "wrong", *flags, expect=2).split())
+    assert not (place / "wrong").exists()
+
+
+def test_a_label_that_was_not_learnt(place):
+    (place / "other.csv").write_text("label,review\n中,还可以\n", encoding="utf-8")
+    out = tune(place, "wrong", "--recipe", "direct", "--test-data", place / "other.csv", expect=2)
+    assert "the label '中'" in out
+
+
+def test_a_label_flag_without_the_task(place):
+    out = command("finetune", place / "base", place / "old.txt", "--recipe", "fast", "--out", place / "x", expect=2)
+    assert "recipe is of the task classify, but the task is lm" in out
+
+
+def test_each_verb_tells_what_folder_it_wants(place):
+    assert "a language model, which has no labels" in command("classify", place / "base", expect=2)
+    assert "tidegate classify" in command("generate", place / "direct", expect=2)

@@ -1,0 +1,101 @@
+"""A classifier's folder: what is written is read back, and nothing that was changed is taken."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.runtime.small_models import tokenizer_of
+from tidegate.config import ModelConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.label_folder import ClassifierFolder, classifier_shapes, read_classifier, write_classifier
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return ClassifierFolder(*parts(), ("好", "坏"), False, 1.5, tensors()), tmp_path
+
+
+def parts():
+    return ModelConfig(hidden_size=6, layers=1, tied=True, embedding_size=4), tokenizer_of()
+
+
+def tensors(labels=2):
+    config, tokenizer = parts()
+    rng = np.random.default_rng(0)
+    shapes = classifier_shapes(config, tokenizer.vocabulary_size, labels)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def test_what_is_written_is_read(folder):
+    classifier, path = folder
+    write_classifier(path, classifier)
+    found = read_classifier(path)
+    assert (found.model, found.labels, found.multi_label, found.temperature) == (
+        classifier.model, classifier.labels, False, 1.5,
+    )  # fmt: skip
+    assert found.tensors.keys() == classifier.tensors.keys()
+    assert all(np.array_equal(found.tensors[name], t) for name, t in classifier.tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ["坏", "好"]}, "another order"),
+        ({"labels": ["好", "好"]}, "different names"),
+        ({"labels": ["好"]}, "another classifier"),
+        ({"labels": ["好", 1]}, "different names"),
+        ({"temperature": 0.0}, "must be above 0"),
+        ({"temperature": "1"}, "no float"),
+        ({"multi_label": 1}, "no bool"),
+        ({"tokenizer_digest": "x"}, "another tokenizer"),
+        ({"format": "tidegate-model"}, "was wanted"),
+        ({"format_version": 2}, "version 2"),
+        ({"extra": 1}, "has the fields"),
+        ({"model": {"hidden_size": -1}}, "hidden_size"),
+    ],
+)
+def test_a_changed_labels_file_is_refused(folder, change, message):
+    classifier, path = folder
+    write_classifier(path, classifier)
+    content = json.loads((path / "labels.json").read_text("utf-8"))
+    (path / "labels.json").write_text(json.dumps(content | change), "utf-8")
+    with pytest.raises(TidegateError, match=message):
+        read_classifier(path)
+
+
+def test_changed_weights_are_refused(folder):
+    classifier, path = folder
+    write_classifier(path, classifier)
+    file = path / "classifier.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(TidegateError, match="was changed"):
+        read_classifier(path)
+    file.write_bytes(content[:-9])
+    with pytest.raises(TidegateError, match="no whole safetensors"):
+        read_classifier(path)
+    file.unlink()
+    with pytest.raises(TidegateError, match="is missing"):
+        read_classifier(path)
+
+
+def test_what_is_no_classifier_is_told(tmp_path):
+    with pytest.raises(TidegateError, match="not there"):
+        read_classifier(tmp_path / "nowhere")
+    with pytest.raises(TidegateError, match="no classifier"):
+        read_classifier(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(TidegateError, match="a language model, which has no labels"):
+        read_classifier(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_not_written(folder):
+    classifier, path = folder
+    classifier.tensors["head.bias"][0] = np.nan
+    with pytest.raises(TidegateError, match="no finite"):
+        write_classifier(path, classifier)
+    assert not (path / "labels.json").exists()

@@ -1,0 +1,112 @@
+"""Labelled texts: every form they come in, what is wrong with them, and how they are split."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.errors import TidegateError
+from tidegate.text.labelled import LabelledTexts, LabelReading, label_names, read_labelled, stratified
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_tables_json_lines_and_folders_say_the_same(tmp_path):
+    table = write(tmp_path / "a.csv", 'label,review\n好,"房间, 很大"\n坏,太吵\n')
+    tabs = write(tmp_path / "a.tsv", "review\tlabel\n房间, 很大\t好\n太吵\t坏\n")
+    rows = [{"label": "好", "text": "房间, 很大"}, {"label": "坏", "text": "太吵"}]
+    lines = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    for label, text in (("好", "房间, 很大"), ("坏", "太吵")):
+        (tmp_path / "classes" / label).mkdir(parents=True)
+        write(tmp_path / "classes" / label / "1.txt", text)
+    for name in (table, tabs, lines, str(tmp_path / "classes")):
+        found = read_labelled([name], LabelReading())
+        assert sorted(zip(found.texts, found.labels, strict=True)) == [("太吵", ("坏",)), ("房间, 很大", ("好",))]
+
+
+def test_numbers_are_labels_too(tmp_path):
+    name = write(tmp_path / "a.jsonl", '{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n')
+    assert read_labelled([name], LabelReading()).labels == [("1",), ("0",)]
+
+
+def test_several_labels_or_none(tmp_path):
+    table = write(tmp_path / "a.csv", "text,label\na,x|y\nb,\nc,y\n")
+    assert read_labelled([table], LabelReading(multi_label=True)).labels == [("x", "y"), (), ("y",)]
+    lines = write(tmp_path / "a.jsonl", '{"text": "a", "label": ["x", "y"]}\n{"text": "b", "label": []}\n')
+    assert read_labelled([lines], LabelReading(multi_label=True)).labels == [("x", "y"), ()]
+
+
+def test_duplicates_conflicts_and_empty_texts_are_counted(tmp_path):
+    name = write(tmp_path / "a.csv", "text,label\nsame,x\n same,y\n,x\nother,y\nsame,x\n")
+    found = read_labelled([name], LabelReading())
+    assert (found.texts, found.duplicates, found.conflicts, found.empty) == (["same", "other"], 2, 1, 1)
+    assert len(read_labelled([name], LabelReading(keep_duplicates=True))) == 4
+
+
+def test_columns_of_the_text_are_joined(tmp_path):
+    name = write(tmp_path / "a.csv", "title,body,kind\nA,b,x\n")
+    found = read_labelled([name], LabelReading("kind", ("title", "body")))
+    assert found.texts == ["A\nb"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "how", "message"),
+    [
+        ("a.csv", "text,labl\na,x\n", LabelReading(), "no column 'label'; did you mean 'labl'"),
+        ("a.csv", "one,two,label\na,b,x\n", LabelReading(), "none of them 'text'"),
+        ("a.csv", "text,label\na,\n", LabelReading(), "a label is one line of 1 to"),
+        ("a.csv", "text,label\n" + "a," + "x" * 300 + "\n", LabelReading(), "a label is one line of 1 to"),
+        ("a.csv", "text,label\na\n", LabelReading(), "line 2"),
+        ("a.jsonl", '{"text": "a"}\n', LabelReading(), "no column 'label'"),
+        ("a.jsonl", '{"text": 1, "label": "x"}\n', LabelReading(), "is no string"),
+        ("a.jsonl", '{"text": "a", "label": ["x"]}\n', LabelReading(), "--multi-label"),
+        ("a.jsonl", '{"text": "a", "label": {}}\n', LabelReading(), "a name or a number is wanted"),
+        ("a.jsonl", "[1]\n", LabelReading(), "no JSON object"),
+        ("a.txt", "text", LabelReading(), "has no labels"),
+        ("a.csv", "text,label\n,x\n", LabelReading(), "there is no text in it"),
+    ],
+)
+def test_what_is_wrong_is_told(tmp_path, name, content, how, message):
+    with pytest.raises(TidegateError) as error:
+        read_labelled([write(tmp_path / name, content)], how)
+    assert message.split(";")[0] in str(error.value)
+
+
+def test_nothing_and_what_is_not_there(tmp_path):
+    with pytest.raises(TidegateError, match="No labelled texts are named"):
+        read_labelled([], LabelReading())
+    with pytest.raises(TidegateError, match="missing"):
+        read_labelled([str(tmp_path / "missing.csv")], LabelReading())
+
+
+def test_a_single_label_is_nothing_to_learn():
+    with pytest.raises(TidegateError, match=r"1 label\(s\)"):
+        label_names([("x",), ("x",)])
+    assert label_names([("b",), ("a",)]) == ("a", "b")
+    assert label_names([("x",), ()]) == ("x",)  # one that a text has or has not
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=200), st.floats(0, 0.9), st.integers(0, 9))
+def test_a_split_takes_of_each_label_its_share(labels, share, seed):
+    first, second = stratified([(label,) for label in labels], share, seed)
+    assert sorted([*first, *second]) == list(range(len(labels)))
+    for label, count in Counter(labels).items():
+        held = sum(labels[i] == label for i in second)
+        assert abs(held - count * share) <= 1
+        assert held < count or share > 0.5 or count == 1
+    again = stratified([(label,) for label in labels], share, seed)
+    assert np.array_equal(second, again[1])
+
+
+def test_the_digest_tells_texts_labels_and_order():
+    texts = [(["a", "b"], [("x",), ("y",)]), (["b", "a"], [("y",), ("x",)]), (["a", "b"], [("y",), ("x",)])]
+    texts += [(["a", "b"], [("x", "y"), ()])]
+    assert len({LabelledTexts(*pair).digest for pair in texts}) == len(texts)

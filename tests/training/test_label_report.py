@@ -1,0 +1,73 @@
+"""The report's figures against their definitions, the temperature, and the peer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tidegate.text.labelled import LabelledTexts
+from tidegate.training.label_report import (
+    Judged,
+    figures_of,
+    fitted_temperature,
+    peer,
+    peers,
+    probabilities_of,
+    write_report,
+)
+
+
+def test_figures_of_one_label_a_text():
+    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
+    targets = np.array([0, 1, 1, 2])
+    found = figures_of(targets, p)
+    assert found["accuracy"] == 0.75
+    # F1 of the three: 2/3, 2/3, 1
+    assert found["macro_f1"] == pytest.approx(7 / 9)
+    assert found["nats_a_text"] == pytest.approx(-np.log([0.7, 0.6, 0.3, 0.6]).mean())
+
+
+def test_figures_of_several_labels():
+    p, targets = np.array([[0.9, 0.2], [0.4, 0.8]]), np.array([[1.0, 0.0], [1.0, 1.0]])
+    found = figures_of(targets, p)
+    assert found["accuracy"] == 0.5  # of texts all whose labels are right
+    assert found["nats_a_text"] == pytest.approx(-(np.log(0.9) + np.log(0.8) + np.log(0.4) + np.log(0.8)) / 2)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("true", [0.5, 2.0])
+def test_the_temperature_is_found_again(several, true):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20000, 3)) * 2
+    p = probabilities_of(logits, several, true)
+    if several:
+        targets = (rng.random(p.shape) < p).astype(np.float32)
+    else:
+        targets = (p.cumsum(1) > rng.random((len(p), 1))).argmax(1)
+    assert fitted_temperature(logits, targets) == pytest.approx(true, rel=0.05)
+
+
+def test_without_validation_texts_the_temperature_is_one():
+    assert fitted_temperature(np.zeros((0, 2)), np.zeros(0, np.int64)) == 1.0
+
+
+def test_the_peer_counts_what_suits_the_language():
+    assert "characters" in peer(["房间很大，服务很好", "good"], False)[1]
+    assert "words" in peer(["the room is big 房"], False)[1]
+
+
+def test_a_report_of_texts_that_could_break_a_table(tmp_path):
+    texts = LabelledTexts(["a | b\n```\n<script>", "好"], [("x|y",), ("*z*",)])
+    p = np.array([[0.1, 0.9], [0.2, 0.8]])
+    judged = {"validation": Judged(texts, np.array([0, 1]), p)}
+    found = write_report(tmp_path, ["x|y", "*z*"], judged, {}, 1.0)
+    assert found["validation"]["confusion"] == [[0, 1], [0, 1]]
+    text = (tmp_path / "report.md").read_text("utf-8")
+    assert r"x\|y" in text
+    assert "````text\na | b" in text
+    assert (tmp_path / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_texts_without_a_word_have_no_peer():
+    texts = LabelledTexts(["! ?", "?"], [("x",), ("y",)])
+    assert peers(texts, np.array([0, 1]), {}, 2) == {}
