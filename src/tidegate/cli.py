@@ -102,6 +102,10 @@ VERBS = {
                 "tidegate finetune base-en reviews.csv --task classify",
                 "learn to label texts, from a table with the columns text and label",
             ),
+            (
+                "tidegate finetune base-en train.conll --task tag --test-data test.conll",
+                "learn to tag tokens, from columns of tokens and tags",
+            ),
             ("tidegate finetune --resume runs/base-en-my-novel", "go on with a run that was stopped"),
         ),
         positional="model",
@@ -182,6 +186,27 @@ VERBS = {
             ("cat texts.txt | tidegate classify runs/reviews", "one text a line: its label and how likely it is"),
             ("tidegate classify runs/reviews --data new.csv --columns review", "the texts of a table"),
             ("tidegate classify runs/reviews --data new.jsonl --json", "all probabilities, for a program to read"),
+        ),
+        positional="model",
+    ),
+    "tag": Verb(
+        "tidegate.tag:tag",
+        ("tidegate.tag:TagSettings",),
+        "Tag the tokens of text by a model that learnt tags; needs no PyTorch.",
+        (
+            ("cat text.txt | tidegate tag runs/entities", "one sentence a line: its tokens and their tags"),
+            ("tidegate tag runs/entities --data notes.txt --form colour", "the text, its entities in colours"),
+            ("tidegate tag runs/entities --data notes.txt --form json", "an object a sentence, for a program to read"),
+        ),
+        positional="model",
+    ),
+    "embed": Verb(
+        "tidegate.embed:embed",
+        ("tidegate.embed:EmbedSettings",),
+        "Turn texts into vectors, to compare and search them by; needs no PyTorch.",
+        (
+            ("cat texts.txt | tidegate embed base-en", "a JSON list of numbers for each line"),
+            ("tidegate embed base-zh --data notes/ --out notes.npy", "an array with a row for each text"),
         ),
         positional="model",
     ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidegate.config import HORIZONS, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
-from tidegate.labelling import LabelConfig
+from tidegate.labelling import OF_CLASSIFY, OF_TAG, LabelConfig
 from tidegate.training.launch import RunSettings, launch
 from tidegate.tuning import DEFAULTS, TuningConfig
 
@@ -19,14 +19,19 @@ def finetune(
     tuning: TuningConfig, labels: LabelConfig, data: DataConfig, training: TrainingConfig, run: RunConfig
 ) -> int:
     """Fine-tune a model into a folder of its own; returns the exit code."""
-    learns_labels = tuning.task == "classify"
+    learns_labels = tuning.task in ("classify", "tag")
     asked = sorted(run.given & {field.name for field in dataclasses.fields(LabelConfig)})
     if run.resume is None:
         if not tuning.model:
             raise TidegateError("No model is named: give the folder of one, or the name of a base model.")
         if asked and not learns_labels:
-            raise TidegateError(f"{asked[0]} is of the task classify, but the task is {tuning.task}: leave one out.")
-        chosen = labels.defaults if learns_labels else tuning.defaults
+            raise TidegateError(
+                f"{asked[0]} is of the tasks classify and tag, but the task is {tuning.task}: leave one out."
+            )
+        for name in sorted(run.given & set(OF_TAG if tuning.task == "classify" else OF_CLASSIFY)):
+            if learns_labels:
+                raise TidegateError(f"{name} is of another task than {tuning.task}: leave it out.")
+        chosen = labels.defaults(tuning.task) if learns_labels else tuning.defaults
         tuning, training = (_with(settings, chosen, run.given) for settings in (tuning, training))
         if run.out is None:
             run = dataclasses.replace(run, out=_new_folder(tuning, data))

@@ -1,4 +1,4 @@
-"""What a user may set of learning labels: which texts have which, and how a language model becomes a classifier.
+"""What a user may set of learning labels: which texts or tokens have which, and how a language model learns them.
 
 The recipe `ulmfit` is Howard & Ruder's (2018, arXiv 1801.06146): the language model first goes on learning from the
 task's own text, then its layers thaw one after another under the labels, at rates that fall from layer to layer.
@@ -14,6 +14,7 @@ from tidegate.errors import TidegateError
 
 Recipe = Literal["ulmfit", "direct", "fast", "scratch"]
 ClassWeights = Literal["none", "balanced"]
+TagCell = Literal["lstm", "gru", "rnn"]
 
 RECIPES: dict[str, dict[str, Any]] = {
     "ulmfit": {"epochs": 6.0, "learning_rate": 3e-3, "layer_rate": 0.6, "thaw": 0.2, "dropout": 0.3},
@@ -24,30 +25,49 @@ RECIPES: dict[str, dict[str, Any]] = {
 """what each recipe chooses of what is not given"""
 ALL_RECIPES: dict[str, Any] = {"schedule": "triangular", "weight_decay": 0.1, "patience": 0, "output_dropout": 0.3}
 """what all of them choose"""
+TAGGING: dict[str, Any] = {"epochs": 15.0, "thaw": 0.0, "output_dropout": 0.5}
+"""where tagging differs: what stands above the encoder learns from nothing, so all learns from the start"""
+OF_CLASSIFY = ("label_column", "multi_label", "class_weights", "longest")
+OF_TAG = ("token_column", "tag_column", "tag_cell", "tag_units", "word_size", "rare_words")
+"""settings of one task alone"""
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Of ``--task classify``: where the labels stand, and how they are learnt."""
+    """Of ``--task classify`` and ``--task tag``: where the labels stand, and how they are learnt."""
 
-    label_column: str = "label"
-    """The column of a table, or the field of a .jsonl, that holds the label; in a folder of folders these are the
-    labels."""
-    multi_label: bool = False
-    """A text may have several labels, or none: a list in a .jsonl, or, in a table, names with | between them."""
-    class_weights: ClassWeights = "none"
-    """balanced: each class counts alike in the loss, however few texts it has."""
     recipe: Recipe = "ulmfit"
-    """How the model becomes a classifier: ulmfit, first as a language model of the task's text, then by its labels;
-    direct, by the labels alone; fast, with the model's weights as they are, in minutes; scratch, from none of them."""
+    """Of classify and tag, how the model learns labels: ulmfit, first as a language model of the task's text, then by
+    the labels; direct, by the labels alone; fast, with the model's weights as they are; scratch, from none of them."""
     unlabelled: tuple[str, ...] = ()
     """More text of the task, without labels, that ulmfit's language model learns from; may be given several times."""
     language_epochs: float = 2.0
     """Passes of ulmfit's language model over the task's text."""
     test_data: str | None = None
     """Labelled texts that are measured once, at the end."""
+    label_column: str = "label"
+    """Of classify: the column of a table, or the field of a .jsonl, that holds the label; in a folder of folders these
+    are the labels."""
+    multi_label: bool = False
+    """Of classify: a text may have several labels, or none: a list in a .jsonl, or, in a table, names with | between
+    them."""
+    class_weights: ClassWeights = "none"
+    """Of classify: balanced, each class counts alike in the loss, however few texts it has."""
     longest: int = 1024
-    """Tokens at the end of a text that its gradient reaches; what stands before them is read all the same."""
+    """Of classify: tokens at the end of a text that its gradient reaches; what stands before them is read all the
+    same."""
+    token_column: int = 1
+    """Of tag: the column of the token, counted from 1, or from the end from -1 down."""
+    tag_column: int | None = None
+    """Of tag: that of the tag; by default the last, of CoNLL-U the fourth."""
+    tag_cell: TagCell = "lstm"
+    """Of tag: the cell of the layers in two directions above the model."""
+    tag_units: int = 128
+    """Of tag: units of the layer over the sentence, in each direction."""
+    word_size: int = 100
+    """Of tag: size of the vector that each word of the training text has besides."""
+    rare_words: int = 2
+    """Of tag: words that come fewer times than this share one vector."""
 
     def __post_init__(self) -> None:
         check_paths(self, "unlabelled", "test_data")
@@ -55,6 +75,14 @@ class LabelConfig:
         one_of(self, "recipe", Recipe)
         within(self, "language_epochs", 1e-3, 1000)
         within(self, "longest", 16, 65536)
+        one_of(self, "tag_cell", TagCell)
+        within(self, "tag_units", 1, 4096)
+        within(self, "word_size", 1, 4096)
+        within(self, "rare_words", 1, 1000)
+        for name in ("token_column", "tag_column"):
+            within(self, name, -1000, 1000)
+            if getattr(self, name) == 0:
+                raise TidegateError(f"{name} is 0, but columns are counted from 1, or from -1 down.")
         if not self.label_column:
             raise TidegateError("label_column is empty, but it must name a column or a field: give its name.")
         if self.unlabelled and self.recipe != "ulmfit":
@@ -62,7 +90,6 @@ class LabelConfig:
                 f"unlabelled text is learnt by the recipe ulmfit alone, but recipe is {self.recipe}: leave one out."
             )
 
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """The settings of the training that the recipe chooses, where they are not given."""
-        return {**ALL_RECIPES, **RECIPES[self.recipe]}
+    def defaults(self, task: str) -> dict[str, Any]:
+        """Return the settings of the training that the recipe chooses for classify or tag, where they are not given."""
+        return {**ALL_RECIPES, **RECIPES[self.recipe], **(TAGGING if task == "tag" else {})}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tidegate.config import check_paths, one_of, within
 from tidegate.errors import TidegateError
 
-Task = Literal["lm", "chat", "instruct", "classify"]
+Task = Literal["lm", "chat", "instruct", "classify", "tag"]
 NewTokens = Literal["add", "unknown", "replace"]
 PARTS = ("embedding", "blocks", "output")
 """what `freeze` may name"""
@@ -34,7 +34,8 @@ class TuningConfig:
     task: Task = "lm"
     """What is learnt: lm, to go on with a text like that of the data; chat or instruct, to answer, from conversations
     in .jsonl or .json: messages as OpenAI writes them, or instruction, input and output, of which only answers are
-    learnt; classify, to label texts, from tables, .jsonl or a folder of folders."""
+    learnt; classify, to label texts, from tables, .jsonl or a folder of folders; tag, to tag the tokens of sentences,
+    from columns, .conllu or .jsonl."""
     template: str | None = None
     """How a conversation becomes a text: turns (each marked by a control character), labels (User:, Assistant:) or
     labels-zh, or a file in Jinja2; by default that of the model, or turns. It is kept with the model."""
@@ -62,7 +63,7 @@ class TuningConfig:
 
     def __post_init__(self) -> None:
         check_paths(self, "old", "template")
-        if self.template is not None and self.task in ("lm", "classify"):
+        if self.template is not None and self.task in ("lm", "classify", "tag"):
             raise TidegateError(
                 f"template is {self.template}, but the task {self.task} has no conversations: leave it out."
             )
@@ -81,10 +82,10 @@ class TuningConfig:
             raise TidegateError("freeze names all parts of the model, so nothing would learn: leave one out.")
         if self.replay and self.old is None:
             raise TidegateError(f"replay is {self.replay:g}, but there is no old text to read: name it by --old.")
-        if self.task == "classify":
+        if self.task in ("classify", "tag"):
             for name in ("lora_rank", "old"):
                 if getattr(self, name) is not None:
-                    raise TidegateError(f"{name} is of a language model, but the task is classify: leave it out.")
+                    raise TidegateError(f"{name} is of a language model, but the task is {self.task}: leave it out.")
         if self.lora_rank is not None:
             self._check_adapter()
         elif self.lora_alpha is not None:

@@ -43,9 +43,9 @@ def test_what_is_written_is_read(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": ["坏", "好"]}, "another order"),
+        ({"labels": ["坏", "好"]}, "with other labels"),
         ({"labels": ["好", "好"]}, "different names"),
-        ({"labels": ["好"]}, "another classifier"),
+        ({"labels": ["好"]}, "other names or shapes"),
         ({"labels": ["好", 1]}, "different names"),
         ({"temperature": 0.0}, "must be above 0"),
         ({"temperature": "1"}, "no float"),

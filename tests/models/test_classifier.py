@@ -14,7 +14,7 @@ from tidegate.folder.label_folder import ClassifierFolder, classifier_shapes
 from tidegate.models import classifier as module
 from tidegate.models.classifier import Classifier, label_loss
 from tidegate.runtime import classifier as runtime
-from tidegate.runtime import stack
+from tidegate.runtime import encoder, stack
 from tidegate.theory.layout import GATES
 
 FORMS = [
@@ -113,16 +113,16 @@ def test_losses():
 @pytest.mark.parametrize("config", FORMS, ids=str)
 def test_the_running_half_gives_the_same(config, numpy_stack, monkeypatch):
     if numpy_stack:
-        monkeypatch.setattr(runtime, "stack", stack.NumpyStack)
+        monkeypatch.setattr(encoder, "stack", stack.NumpyStack)
     tokenizer = tokenizer_of("characters")
     model = random_classifier(config, vocabulary=tokenizer.vocabulary_size)
     folder = ClassifierFolder(config, tokenizer, ("x", "y", "z"), False, 2.0, model.tensors())
     running = runtime.Classifier(folder)
-    monkeypatch.setattr(runtime, "CHUNK", 7)
-    monkeypatch.setattr(runtime, "BATCH", 3)
+    monkeypatch.setattr(encoder, "CHUNK", 7)
+    monkeypatch.setattr(encoder, "BATCH", 3)
     found = running.logits(TEXTS)
     for row, text in zip(found, TEXTS, strict=True):
-        ids = runtime.text_ids(tokenizer, text).astype(np.int64)
+        ids = encoder.text_ids(tokenizer, text).astype(np.int64)
         with torch.no_grad():
             expected = model(torch.from_numpy(ids)[:, None], torch.tensor([len(ids)]))[0].numpy()
         np.testing.assert_allclose(row, expected, rtol=1e-4, atol=2e-5)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.training.batches import Cursor
-from tidegate.training.label_feed import EncodedTexts, LabelFeed, targets_of
-from tidegate.training.label_start import class_weights
+from tidegate.training.classify_task import class_weights
+from tidegate.training.label_feed import EncodedTexts, SampleFeed, targets_of
 
 
 def texts(lengths):
@@ -21,7 +21,7 @@ def texts(lengths):
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=300), st.integers(1, 50), st.integers(0, 3))
 def test_an_epoch_reads_each_text_once_and_whole(lengths, lanes, epoch):
-    feed, cursor, seen = LabelFeed(texts(lengths), lanes, 5), Cursor(epoch, 0), []
+    feed, cursor, seen = SampleFeed(texts(lengths), lanes, 5), Cursor(epoch, 0), []
     while cursor.epoch == epoch:
         batch = feed.read(cursor)
         assert batch.inputs.shape == (batch.lengths.max(), len(batch.targets))
@@ -38,7 +38,7 @@ def test_an_epoch_reads_each_text_once_and_whole(lengths, lanes, epoch):
 
 def test_the_same_cursor_gives_the_same_batch_and_epochs_differ():
     data = texts(np.random.default_rng(0).integers(1, 99, 200))
-    one, two = LabelFeed(data, 16, 3), LabelFeed(data, 16, 3)
+    one, two = SampleFeed(data, 16, 3), SampleFeed(data, 16, 3)
     one.read(Cursor(0, 0))  # read in another order
     assert torch.equal(one.read(Cursor(2, 5)).targets, two.read(Cursor(2, 5)).targets)
     assert not torch.equal(one.read(Cursor(0, 5)).lengths, one.read(Cursor(1, 5)).lengths)
@@ -46,7 +46,7 @@ def test_the_same_cursor_gives_the_same_batch_and_epochs_differ():
 
 def test_little_of_a_batch_is_empty():
     lengths = np.random.default_rng(0).integers(1, 200, 2000)
-    feed = LabelFeed(texts(lengths), 32, 0)
+    feed = SampleFeed(texts(lengths), 32, 0)
     batches = [feed.read(Cursor(0, k)) for k in range(feed.windows)]
     filled = sum(int(b.lengths.sum()) for b in batches) / sum(b.inputs.numel() for b in batches)
     assert filled > 0.9

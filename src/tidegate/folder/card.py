@@ -41,7 +41,9 @@ class Card:
     is_adapter: bool = False
     """whether the folder holds changes to that model alone"""
     labels: Sequence[str] = ()
-    """those that a classifier tells apart; empty for a language model"""
+    """those that a classifier or a tagger tells apart; empty for a language model"""
+    verb: str = "generate"
+    """of the command line, that runs it"""
 
 
 def write_card(folder: str | Path, card: Card) -> None:
@@ -73,8 +75,9 @@ def _summary(card: Card) -> str:
     m = card.model
     if card.labels:
         how = f"fine-tuned from {_line(card.base)}" if card.base else "trained from scratch"
+        what = "A classifier of texts" if card.verb == "classify" else "A tagger of sentences"
         return (
-            f"A classifier of texts by {len(card.labels):,} labels ({_line(', '.join(card.labels))[:500]}): a "
+            f"{what} by {len(card.labels):,} labels ({_line(', '.join(card.labels))[:500]}): a "
             f"recurrent encoder ({m.layers} × {m.hidden_size} {m.cell}, {m.block} blocks, {card.parameters:,} "
             f"parameters with its head), {how} by Tidegate. It knows the texts below alone; of others it may be sure "
             "and wrong."
@@ -107,12 +110,17 @@ def _command(card: Card, folder: str) -> str:
     if card.is_adapter:
         return f"tidegate generate {_quoted(card.base)} --adapter {_quoted(folder)}"
     if card.labels:
-        return f"tidegate classify {_quoted(folder)} < texts.txt"
+        return f"tidegate {card.verb} {_quoted(folder)} < texts.txt"
     return f"tidegate generate {_quoted(folder)}"
 
 
 def _python(card: Card, folder: str) -> str:
     if card.labels:
+        if card.verb == "tag":
+            return (
+                f"from tidegate.runtime.tagger import Tagger\n\ntagger = Tagger.load({folder!r})\n"
+                "print(tagger.tag([['one', 'sentence'], ['another']]))"
+            )
         return (
             f"from tidegate.runtime.classifier import Classifier\n\nclassifier = Classifier.load({folder!r})\n"
             "print(classifier.label(['a text', 'another']))"

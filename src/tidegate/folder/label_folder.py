@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
+from tidegate.folder.checked_tensors import read_checked, write_checked
 from tidegate.folder.model_folder import TOKENIZER, model_config, read_json, read_tokenizer
-from tidegate.folder.tensor_file import write_tensor_file
-from tidegate.folder.tensors import RESTORE, Tensors, expected_shapes, weights_digest
+from tidegate.folder.tensors import RESTORE, expected_shapes
 from tidegate.text.labelled import LONGEST_LABEL, MOST_LABELS
 from tidegate.text.tokenizer import Tokenizer
 
@@ -65,7 +64,6 @@ def classifier_shapes(model: ModelConfig, vocabulary_size: int, labels: int) -> 
 def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
     """Write the tokenizer, the weights and the labels, each atomically, into a folder that is there."""
     path = Path(path)
-    _check_shapes(path / WEIGHTS, classifier.tensors, classifier)
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -76,16 +74,23 @@ def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
         "multi_label": classifier.multi_label,
         "temperature": float(classifier.temperature),
     }
-    metadata = {
+    write_checked(path / WEIGHTS, classifier.tensors, _shapes(classifier), _metadata(classifier))
+    write_atomically(path / TOKENIZER, _to_bytes(classifier.tokenizer.to_json()))
+    write_atomically(path / LABELS, _to_bytes(content))
+
+
+def _shapes(classifier: ClassifierFolder) -> dict[str, tuple[int, ...]]:
+    return classifier_shapes(classifier.model, classifier.tokenizer.vocabulary_size, len(classifier.labels))
+
+
+def _metadata(classifier: ClassifierFolder) -> dict[str, str]:
+    """What the weights belong to: labels in another order would turn all answers round."""
+    return {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "tokenizer_digest": classifier.tokenizer.digest,
         "labels": json.dumps(classifier.labels, ensure_ascii=False),
     }
-    metadata["weights_digest"] = weights_digest(classifier.tensors, metadata)
-    write_atomically(path / TOKENIZER, _to_bytes(classifier.tokenizer.to_json()))
-    write_tensor_file(path / WEIGHTS, classifier.tensors, metadata)
-    write_atomically(path / LABELS, _to_bytes(content))
 
 
 def read_classifier(path: str | Path) -> ClassifierFolder:
@@ -116,7 +121,7 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
         content["temperature"],
         {},
     )
-    tensors = _tensors(path / WEIGHTS, empty)
+    tensors = read_checked(path / WEIGHTS, _shapes(empty), _metadata(empty))
     return ClassifierFolder(**{**vars(empty), "tensors": tensors})
 
 
@@ -134,37 +139,6 @@ def _check_fields(file: Path, content: dict[str, Any]) -> None:
         raise TidegateError(f"{file}: its labels are not from 1 to {MOST_LABELS:,} different names: {RESTORE}.")
     if not (math.isfinite(content["temperature"]) and content["temperature"] > 0):
         raise TidegateError(f"{file}: the temperature is {content['temperature']}, but it must be above 0: {RESTORE}.")
-
-
-def _tensors(file: Path, expected: ClassifierFolder) -> dict[str, NDArray[np.float32]]:
-    if not file.is_file():
-        raise TidegateError(f"{file} is missing: the training was stopped before it first saved; go on with it.")
-    try:
-        with safetensors.safe_open(file, framework="np") as opened:
-            metadata = opened.metadata() or {}
-            kinds = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
-            wanted = classifier_shapes(expected.model, expected.tokenizer.vocabulary_size, len(expected.labels))
-            found = {name: tuple(part.get_shape()) for name, part in kinds.items()}
-            if found != wanted:
-                raise TidegateError(f"{file} holds tensors of another classifier than {LABELS} tells of: {RESTORE}.")
-            tensors = {name: opened.get_tensor(name) for name in wanted}
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
-    if metadata.get("labels") != json.dumps(expected.labels, ensure_ascii=False):
-        raise TidegateError(f"{file} was written for other labels, or another order of them, than {LABELS}: {RESTORE}.")
-    if weights_digest(tensors, metadata) != metadata.get("weights_digest"):
-        raise TidegateError(f"{file} was changed after it was written (its digest does not fit): {RESTORE}.")
-    _check_shapes(file, tensors, expected)
-    return tensors
-
-
-def _check_shapes(file: Path, tensors: Tensors, classifier: ClassifierFolder) -> None:
-    wanted = classifier_shapes(classifier.model, classifier.tokenizer.vocabulary_size, len(classifier.labels))
-    if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
-        raise TidegateError(f"{file}: its tensors are not those of a classifier of these settings: {RESTORE}.")
-    for name, tensor in tensors.items():
-        if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
-            raise TidegateError(f"{file}: {name} holds no finite float32 numbers: {RESTORE}.")
 
 
 def _to_bytes(content: Any) -> bytes:

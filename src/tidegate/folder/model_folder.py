@@ -182,8 +182,8 @@ def _check_is_model_folder(path: Path) -> None:
         )
     if (path / "labels.json").is_file():
         raise TidegateError(
-            f"{path} is a classifier, which writes nothing: label texts by tidegate classify {path}, or name a language "
-            "model."
+            f"{path} is a classifier, which writes nothing: label texts by tidegate classify {path}, or name a "
+            "language model."
         )
     if not path.is_dir():
         raise TidegateError(

@@ -85,7 +85,7 @@ class NumpyStack:
 
     def read_lanes(self, x: Array, state: State, lengths: NDArray[np.int64]) -> tuple[Array, State]:
         """See `Stack`."""
-        outputs = np.zeros_like(x)
+        outputs = np.zeros((*x.shape[:2], state[-1].h.shape[1]), np.float32)
         for t in range(len(x)):
             lanes = np.flatnonzero(lengths > t)
             y, after = x[t, lanes], []

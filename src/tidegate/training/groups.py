@@ -10,10 +10,12 @@ from tidegate.config import TrainingConfig
 from tidegate.models.encoder import Encoder
 from tidegate.tuning import TuningConfig
 
+HEADS = ("head.", "word_", "character_", "sentence_layer.", "emission.", "crf.")
+"""the beginnings of what stands above an encoder for a task"""
 OF_PART = {
     "embedding": ("embedding.", "embedding_projection."),
     "blocks": ("blocks.",),
-    "output": ("output.", "output_projection.", "final_norm.", "head."),
+    "output": ("output.", "output_projection.", "final_norm.", *HEADS),
 }
 """the beginnings of the names of each part's parameters; a tied matrix is the embedding's"""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -34,20 +34,34 @@ class LabelBatch(NamedTuple):
     """``(B, 3 H)``, what a frozen encoder makes of the texts, computed once"""
 
 
+class Samples(Protocol):
+    """What a feed reads in batches."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each sample, ``(N,)``."""
+
+    def batch(self, places: NDArray[np.int64], cursor: Cursor) -> Any:
+        """Return the samples at these places side by side."""
+
+
 class EncodedTexts(NamedTuple):
     """Texts as a model reads them."""
 
     ids: Sequence[NDArray[np.uint32]]
     targets: NDArray[np.int64] | NDArray[np.float32]
     """``(N,)``, or ``(N, K)`` where a text may have several labels"""
+    pooled: Tensor | None = None
+    """``(N, 3 H)``, what a frozen encoder makes of the texts, which are then not read again"""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each text."""
         return np.array([len(one) for one in self.ids], np.int64)
 
-    def batch(self, places: NDArray[np.int64], cursor: Cursor, pooled: Tensor | None = None) -> LabelBatch:
+    def batch(self, places: NDArray[np.int64], cursor: Cursor) -> LabelBatch:
         """Return the texts at these places side by side."""
+        pooled = self.pooled
         lengths = np.array([len(self.ids[i]) for i in places], np.int64)
         inputs = np.zeros((1 if pooled is not None else int(lengths.max()), len(places)), np.int64)
         if pooled is None:
@@ -71,31 +85,31 @@ def targets_of(
     return found
 
 
-class LabelFeed:
-    """Reads labelled texts epoch after epoch, each in an order drawn from (seed, epoch) alone, so that a resumed run
-    reads on in the same."""
+class SampleFeed:
+    """Reads samples epoch after epoch, each in an order drawn from (seed, epoch) alone, so that a resumed run reads on
+    in the same."""
 
-    def __init__(self, texts: EncodedTexts, lanes: int, seed: int, pooled: Tensor | None = None) -> None:
-        """Take the texts, how many stand side by side, and, of a frozen encoder, what it makes of each."""
-        self.texts, self.lanes, self.seed = texts, min(lanes, len(texts.ids)), seed
-        self.windows = -(-len(texts.ids) // self.lanes)
+    def __init__(self, samples: Samples, lanes: int, seed: int) -> None:
+        """Take the samples, and how many of them stand side by side."""
+        self._lengths = samples.lengths
+        self.samples, self.lanes, self.seed = samples, min(lanes, len(self._lengths)), seed
+        self.windows = -(-len(self._lengths) // self.lanes)
         """batches of one epoch"""
-        self._lengths, self._pooled = texts.lengths, pooled
         self.window = max(1, round(float(self._lengths.mean())))
-        """tokens of a text in the mean"""
+        """tokens of a sample in the mean"""
         self._batches: tuple[int, list[NDArray[np.int64]]] | None = None
 
-    def read(self, cursor: Cursor) -> LabelBatch:
+    def read(self, cursor: Cursor) -> Any:
         """Return the batch at the cursor."""
         if self._batches is None or self._batches[0] != cursor.epoch:
             self._batches = cursor.epoch, self._drawn(cursor.epoch)
         last = cursor.window + 1 == self.windows
         after = Cursor(cursor.epoch + 1, 0) if last else Cursor(cursor.epoch, cursor.window + 1)
-        return self.texts.batch(self._batches[1][cursor.window], after, self._pooled)
+        return self.samples.batch(self._batches[1][cursor.window], after)
 
     def _drawn(self, epoch: int) -> list[NDArray[np.int64]]:
         rng = np.random.Generator(np.random.PCG64(mix(self.seed, epoch, _SHUFFLE)))
-        order = rng.permutation(len(self.texts.ids)).astype(np.int64)
+        order = rng.permutation(len(self._lengths)).astype(np.int64)
         pools = np.split(order, range(self.lanes * POOL, len(order), self.lanes * POOL))
         batches = []
         for pool in pools:

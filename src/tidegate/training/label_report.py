@@ -130,11 +130,6 @@ def peers(
     return found
 
 
-def to_bytes(figures: dict[str, Any]) -> bytes:
-    """Return figures as JSON."""
-    return (json.dumps(figures, ensure_ascii=False, indent=2) + "\n").encode()
-
-
 def write_report(
     folder: Path,
     names: Sequence[str],
@@ -142,7 +137,7 @@ def write_report(
     peers: dict[str, tuple[str, NDArray[Any]]],
     temperature: float,
 ) -> dict[str, Any]:
-    """Write report.md and confusion.png into a classifier's folder; returns the figures.
+    """Write report.md, report.json and confusion.png into a classifier's folder; returns the figures.
 
     judged, peers: by the part of the texts, the last of them the one that is told of at length.
     """
@@ -174,7 +169,26 @@ def write_report(
         found[part]["confusion"] = matrix.tolist()
     lines += [f"## Worst errors, {part}", *_worst(names, last)]
     write_atomically(folder / REPORT, ("\n\n".join(lines) + "\n").encode("utf-8", "replace"))
+    write_atomically(folder / FIGURES, (json.dumps(found, ensure_ascii=False, indent=2) + "\n").encode())
     return found
+
+
+def told(found: dict[str, Any]) -> tuple[dict[str, float], list[str]]:
+    """Return a report's figures by names such as test/peer_accuracy, and a sentence for each part of the texts."""
+    named: dict[str, float] = {}
+    sentences: list[str] = []
+    for part in ("training", "validation", "test"):
+        if (figures := found.get(part)) is None:
+            continue
+        beside = figures.get("peer", {})
+        for who, values in (("", figures), ("peer_", beside)):
+            named |= {f"{part}/{who}{k}": values[k] for k in ("accuracy", "macro_f1", "nats_a_text") if k in values}
+        than = f"; {beside['name']}: {beside['accuracy']:.2%}, {beside['macro_f1']:.2%}" if beside else ""
+        sentences.append(
+            f"{part.capitalize()}, {figures['texts']:,} texts: accuracy {figures['accuracy']:.2%}, "
+            f"macro-F1 {figures['macro_f1']:.2%}{than}"
+        )
+    return named, sentences
 
 
 def _row(figures: dict[str, float]) -> tuple[str, ...]:

@@ -21,11 +21,11 @@ from tidegate.text.dialogue_store import Settings, prepare_dialogues
 from tidegate.text.prepare import Prepared
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.training.begin import begin
-from tidegate.training.label_launch import LabelSettings, launch_labels
 from tidegate.training.record import RunRecord, absolute, absolute_tuning, command_of, read_record, settle
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.start import chosen, find_rate
 from tidegate.training.surroundings import surroundings
+from tidegate.training.task_launch import TaskSettings, launch_task
 from tidegate.training.tuned_start import TunedStart
 from tidegate.training.view import SteadyConsole
 from tidegate.training.waiting import cache_folder, prepare_text, waiting, with_standard_input
@@ -68,7 +68,7 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
     if training.threads is not None:
         torch.set_num_threads(training.threads)
     if settings.labels is not None:
-        return _launch_labels(settings, run, recorded, console)
+        return _launch_task(settings, run, recorded, console)
     as_given = with_standard_input(settings.data, run.cache, console)
     data = absolute(as_given)  # a command is for others to read, without this machine's paths
     base = _base(tuning, recorded, run)
@@ -117,20 +117,20 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
         return Training(folder, record, recorded, prepared, feed, state, console, start, template).run()
 
 
-def _launch_labels(settings: RunSettings, run: RunConfig, recorded: RunRecord | None, console: SteadyConsole) -> int:
+def _launch_task(settings: RunSettings, run: RunConfig, recorded: RunRecord | None, console: SteadyConsole) -> int:
     if run.find_lr:
         raise TidegateError("--find-lr tries rates on a language model, but labels are learnt here: leave it out.")
     assert settings.tuning is not None
     assert settings.labels is not None
     out = str(run.resume) if recorded is not None else str(_new_folder(run.out, settings.data))
-    given = LabelSettings(
+    given = TaskSettings(
         with_standard_input(settings.data, run.cache, console), settings.training, settings.tuning, settings.labels
     )
 
     def language_model(data: DataConfig, training: TrainingConfig, tuning: TuningConfig | None, run: RunConfig) -> int:
         return _launch(RunSettings(data, ModelConfig(), training, tuning), run)
 
-    return launch_labels(given, run, out, language_model, recorded)
+    return launch_task(given, run, out, language_model, recorded)
 
 
 def _resumed(run: RunConfig) -> tuple[RunFolder, RunRecord]:

@@ -63,7 +63,7 @@ def command_of(
     pairs: list[tuple[Any, Any]] = [(data, DataConfig()), (model, ModelConfig()), (training, TrainingConfig())]
     if tuning is not None:  # the model brings its shape and its tokenizer
         words = ["tidegate", "finetune", tuning.model]
-        chosen = tuning.defaults if labels is None else labels.defaults
+        chosen = tuning.defaults if labels is None else labels.defaults(tuning.task)
         of_training, of_tuning = (
             {name: value for name, value in chosen.items() if hasattr(kind, name)}
             for kind in (TrainingConfig, TuningConfig)

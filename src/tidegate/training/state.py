@@ -18,6 +18,7 @@ from tidegate.models.adapted import AdaptedModel
 from tidegate.models.classifier import Classifier
 from tidegate.models.encoder import State
 from tidegate.models.language_model import LanguageModel
+from tidegate.models.tagger import Tagger
 from tidegate.nn.sequence import zero_state
 from tidegate.training.batches import Cursor
 from tidegate.training.groups import parameter_groups
@@ -65,7 +66,7 @@ class Progress:
 class TrainState:
     """Weights, moments, carried state, numbers, best weights."""
 
-    model: TrainedModel | Classifier
+    model: TrainedModel | Classifier | Tagger
     optimizer: torch.optim.Optimizer
     carried: State
     """the recurrent state of every lane, detached"""
@@ -78,7 +79,13 @@ class TrainState:
     @property
     def language_model(self) -> TrainedModel:
         """The model, of a run that trains a language model."""
-        assert not isinstance(self.model, Classifier)
+        assert isinstance(self.model, LanguageModel | AdaptedModel)
+        return self.model
+
+    @property
+    def tagger(self) -> Tagger:
+        """The model, of a run that trains a tagger."""
+        assert isinstance(self.model, Tagger)
         return self.model
 
     @property
@@ -111,7 +118,7 @@ def new_state(
 
 
 def new_optimizer(
-    model: TrainedModel | Classifier, config: TrainingConfig, tuning: TuningConfig | None
+    model: TrainedModel | Classifier | Tagger, config: TrainingConfig, tuning: TuningConfig | None
 ) -> torch.optim.Optimizer:
     """Return AdamW for all that learns."""
     return torch.optim.AdamW(

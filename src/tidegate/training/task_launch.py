@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.text import Text
@@ -18,13 +18,11 @@ from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.model_folder import TOKENIZER, ModelFolder, read_tokenizer
 from tidegate.labelling import LabelConfig
-from tidegate.text.corpus import read_pieces
-from tidegate.text.formats import Reading
-from tidegate.text.sources import find_sources
+from tidegate.text.lines import read_texts
 from tidegate.text.tokenizer import Tokenizer
+from tidegate.text.word_features import spoken
+from tidegate.training.classify_task import ClassifyTask, read_split
 from tidegate.training.events import read_log
-from tidegate.training.label_run import LabelRun
-from tidegate.training.label_start import LabelObjective, Split, begin_labels, class_weights, encoded, read_split
 from tidegate.training.record import (
     RunRecord,
     absolute,
@@ -35,6 +33,8 @@ from tidegate.training.record import (
 )
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.surroundings import surroundings
+from tidegate.training.tag_task import TagTask, read_tag_split
+from tidegate.training.task_run import Task, TaskRun
 from tidegate.training.view import SteadyConsole
 from tidegate.training.waiting import cache_folder
 from tidegate.tuning import DEFAULTS, TuningConfig
@@ -44,7 +44,7 @@ LANGUAGE_MODEL = "-language-model"
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelSettings:
+class TaskSettings:
     """All that a person set of a run that learns labels, or that a resumed run's record says."""
 
     data: DataConfig
@@ -57,54 +57,70 @@ Launch = Callable[[DataConfig, TrainingConfig, TuningConfig | None, RunConfig], 
 """trains a language model into a folder; returns the exit code"""
 
 
-def launch_labels(settings: LabelSettings, run: RunConfig, out: str, launch: Launch, recorded: RunRecord | None) -> int:
+def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch, recorded: RunRecord | None) -> int:
     """Train a classifier into a folder; returns the exit code. recorded: of a run that is gone on with."""
     console = SteadyConsole(highlight=False)
     data, labels = absolute(settings.data), absolute_labels(settings.labels)
     tuning, training = settings.tuning, settings.training
     folder = RunFolder(Path(out))
-    split = read_split(data, labels, training.seed)
+    samples = _samples(data, labels, tuning.task, training.seed)
     if not data.validation and data.validation_data is None:
-        console.print("No text is kept for validation: the probabilities are not calibrated, the last step counts.")
+        console.print("Nothing is kept for validation: the last step counts, whether it is the best or not.")
     base: ModelFolder | None = None
     if recorded is not None and folder.checkpoint.exists():
         tokenizer, model = read_tokenizer(folder.path), recorded.model
     else:
         if labels.recipe == "ulmfit" and recorded is None:
-            code, tuning = _language_stage(settings, labels, split, folder, run, launch, console)
+            code, tuning = _language_stage(settings, labels, samples, folder, run, launch, console)
             if code:
                 return code
         base = ModelFolder.read(tuning.model)
         if RunFolder(base.path).is_locked():
             raise TidegateError(f"{base.path} is being trained just now: wait for its end, or give another model.")
         tokenizer, model = base.tokenizer, base.model
-    settled = LabelSettings(data, training, tuning, labels)
-    return _train(settled, folder, split, tokenizer, model, base, recorded, console)
+    settled = TaskSettings(data, training, tuning, labels)
+    return _train(settled, folder, samples.task(tokenizer), model, base, recorded, console)
+
+
+class Samples(NamedTuple):
+    """What a task learns from, before it has a vocabulary."""
+
+    task: Callable[[Tokenizer], Task]
+    texts: list[str]
+    """of the training part, for the language model"""
+    digest: str
+
+
+def _samples(data: DataConfig, labels: LabelConfig, task: str, seed: int) -> Samples:
+    if task == "tag":
+        tagged = read_tag_split(data, labels, seed)
+        texts = ["".join(spoken(sentence.tokens)) for sentence in tagged.train]
+        return Samples(lambda tokenizer: TagTask(tagged, tokenizer, labels), texts, tagged.digest)
+    split = read_split(data, labels, seed)
+    return Samples(lambda tokenizer: ClassifyTask(split, tokenizer, labels), split.train.texts, split.digest)
 
 
 def _train(
-    settings: LabelSettings,
+    settings: TaskSettings,
     folder: RunFolder,
-    split: Split,
-    tokenizer: Tokenizer,
+    task: Task,
     model: ModelConfig,
     base: ModelFolder | None,
     recorded: RunRecord | None,
     console: SteadyConsole,
 ) -> int:
     data, training, tuning, labels = settings.data, settings.training, settings.tuning, settings.labels
-    train = encoded(split.train, split.names, tokenizer, labels.multi_label)
-    validation = encoded(split.validation, split.names, tokenizer, labels.multi_label)
+    tokenizer = task.tokenizer
     digest = "" if base is None else base.metadata["weights_digest"]
     record = RunRecord(
         dataclasses.replace(data, tokenizer=tokenizer.kind),  # type: ignore[arg-type]  # a class's name is one of them
         model,
         training,
-        split.digest,
+        task.digest,
         tokenizer.digest,
         surroundings(),
         command_of(data, model, training, tuning=tuning, labels=labels) if recorded is None else recorded.command,
-        split.digest,
+        task.digest,
         datetime.now(UTC).isoformat(timespec="seconds"),
         tuning=absolute_tuning(tuning),
         base_digest=digest or (recorded.base_digest if recorded is not None else ""),
@@ -112,23 +128,19 @@ def _train(
     )
     if recorded is not None:
         _check_same(recorded, record, folder)
-    feed, state = begin_labels(model, base, tokenizer, train, len(split.names), labels, training, tuning)
-    weights = class_weights(train, len(split.names), labels.class_weights)
+    feed, state = task.begin(model, base, training, tuning)
     with folder.made(), folder.locked():
         folder.remove_leftovers()
         if recorded is None and folder.record.exists():  # another process was faster
             raise TidegateError(f"{folder.path} holds a run already: choose another --out.")
         write_atomically(folder.path / TOKENIZER, json.dumps(tokenizer.to_json(), ensure_ascii=False).encode())
-        objective = LabelObjective(weights, labels.longest)
-        return LabelRun(
-            folder, record, recorded, split, tokenizer, train, validation, feed, state, objective, console
-        ).run()
+        return TaskRun(folder, record, recorded, task, feed, state, console).run()
 
 
 def _language_stage(
-    settings: LabelSettings,
+    settings: TaskSettings,
     labels: LabelConfig,
-    split: Split,
+    samples: Samples,
     folder: RunFolder,
     run: RunConfig,
     launch: Launch,
@@ -138,16 +150,16 @@ def _language_stage(
     its own; one that is there already, of the same text, is gone on with. Returns the exit code, and the settings of
     the fine-tuning from there."""
     target = folder.path.with_name(folder.path.name + LANGUAGE_MODEL)
-    text = [*split.train.texts]
+    text = [*samples.texts]
     for argument in labels.unlabelled:
-        text += [one for one in _unlabelled(argument, settings.data) if one.strip()]
+        text += [one for one in read_texts(argument, settings.data.columns, settings.data.encoding) if one.strip()]
     distinct = list(dict.fromkeys(text))
     order = np.random.Generator(np.random.PCG64(settings.training.seed)).permutation(len(distinct))
     # its validation part is the end: not of the texts without labels alone
     lines = "".join(json.dumps({"text": distinct[i]}, ensure_ascii=False) + "\n" for i in order)
     cache = cache_folder(run.cache)
     cache.mkdir(parents=True, exist_ok=True)
-    file = cache / f"task-text-{split.digest[:16]}-{settings.training.seed}.jsonl"
+    file = cache / f"task-text-{samples.digest[:16]}-{settings.training.seed}.jsonl"
     write_atomically(file, lines.encode())
     tuned = dataclasses.replace(settings.tuning, model=str(target))
     console.print(Text(f"First a language model of the task's text, in {target}:", style="bold"), soft_wrap=True)
@@ -171,16 +183,6 @@ def _language_stage(
     if code:
         console.print("Then give the command of the classifier again: it goes on from there.", soft_wrap=True)
     return code, tuned
-
-
-def _unlabelled(argument: str, data: DataConfig) -> list[str]:
-    texts: list[str] = []
-    for piece in read_pieces(find_sources([argument]), Reading(data.encoding, data.columns)):
-        if piece.starts_document:
-            texts.append(piece.text)
-        else:
-            texts[-1] += piece.text
-    return texts
 
 
 def _check_same(recorded: RunRecord, now: RunRecord, folder: RunFolder) -> None:

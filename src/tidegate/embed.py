@@ -1,0 +1,105 @@
+"""``tidegate embed``: a vector for each text, to compare and search texts by. No PyTorch."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegate.config import ModelConfig, check_paths, one_of
+from tidegate.errors import TidegateError
+from tidegate.folder.atomic import write_atomically
+from tidegate.folder.bases import find_model
+from tidegate.folder.label_folder import LABELS, read_classifier
+from tidegate.folder.model_folder import ModelFolder
+from tidegate.folder.tensors import Tensors
+from tidegate.runtime.encoder import BATCH, Encoder, text_ids
+from tidegate.text.lines import read_texts
+from tidegate.text.tokenizer import Tokenizer
+
+AT_ONCE = 16 * BATCH
+"""texts that are held at a time"""
+Pooling = Literal["mean", "last", "max", "all"]
+
+
+@dataclass(frozen=True)
+class EmbedSettings:
+    """Which model turns which texts into vectors, and where these go."""
+
+    model: str = ""
+    """The folder of a language model or a classifier, or the name of a base model."""
+    data: str | None = None
+    """A file, folder or glob of texts; by default standard input, one text a line."""
+    columns: tuple[str, ...] = ()
+    """Its columns or fields that hold text; see tidegate train."""
+    encoding: str = "utf-8"
+    """Encoding of that text; see tidegate train."""
+    pooling: Pooling = "mean"
+    """What a text's vector is made of: the mean of its tokens' vectors, the last of them, the largest of each unit, or
+    all three side by side."""
+    scale: bool = True
+    """Give each vector the length 1, so that a product of two is their cosine; false: as they are."""
+    out: str | None = None
+    """A .npy file, of all vectors; by default they are printed, one JSON list a line."""
+
+    def __post_init__(self) -> None:
+        check_paths(self, "model", "data", "out")
+        one_of(self, "pooling", Pooling)
+        if self.out is not None and not self.out.endswith(".npy"):
+            raise TidegateError(f"out is {self.out}, but vectors are written as .npy: give a name that ends so.")
+
+
+def embed(settings: EmbedSettings) -> int:
+    """Print or write a vector for each text; returns the exit code."""
+    encoder, tokenizer = load_encoder(settings.model)
+    texts = iter(read_texts(settings.data, settings.columns, settings.encoding))
+    written: list[NDArray[np.float32]] = []
+    while some := list(islice(texts, AT_ONCE)):
+        vectors = vectors_of(encoder, tokenizer, some, settings.pooling, settings.scale)
+        if settings.out is not None:
+            written.append(vectors)
+            continue
+        for vector in vectors.tolist():
+            print(json.dumps([float(f"{x:.6g}") for x in vector]))
+    if settings.out is not None:
+        if not written:
+            raise TidegateError("There is no text to embed: give some.")
+        file = io.BytesIO()
+        np.save(file, np.concatenate(written), allow_pickle=False)
+        write_atomically(Path(settings.out), file.getvalue())
+        print(f"{sum(map(len, written)):,} vectors of {written[0].shape[1]:,}: {settings.out}", file=sys.stderr)
+    return 0
+
+
+def vectors_of(
+    encoder: Encoder, tokenizer: Tokenizer, texts: list[str], pooling: Pooling = "mean", scale: bool = True
+) -> NDArray[np.float32]:
+    """Return a vector for each text, ``(N, H)`` float32, or ``(N, 3 H)`` of pooling all."""
+    pooled = encoder.pooled([text_ids(tokenizer, text) for text in texts])
+    place = {"last": 0, "max": 1, "mean": 2}
+    found = pooled.reshape(len(texts), -1) if pooling == "all" else pooled[:, place[pooling]]
+    if scale:
+        found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    return np.asarray(found, np.float32)
+
+
+def _model(name: str) -> tuple[ModelConfig, Tokenizer, Tensors]:
+    path = find_model(name)
+    if (path / LABELS).is_file():
+        classifier = read_classifier(path)
+        return classifier.model, classifier.tokenizer, classifier.tensors
+    folder = ModelFolder.read(path)
+    return folder.model, folder.tokenizer, folder.tensors
+
+
+def load_encoder(name: str) -> tuple[Encoder, Tokenizer]:
+    """Return the encoder of a model, and its tokenizer."""
+    config, tokenizer, tensors = _model(name)
+    return Encoder(config, tensors), tokenizer

@@ -1,0 +1,159 @@
+"""A tagger's folder: ``tagger.json``, ``tagger.safetensors`` and ``tokenizer.json``. Nothing in it is executed.
+
+``tagger.json`` holds the settings, the tags in the order of the emissions, and the words and characters that have
+vectors of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegate.config import Cell, ModelConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.atomic import write_atomically
+from tidegate.folder.checked_tensors import read_checked, write_checked
+from tidegate.folder.label_folder import encoder_shapes
+from tidegate.folder.model_folder import TOKENIZER, model_config, read_json, read_tokenizer
+from tidegate.folder.tensors import RESTORE
+from tidegate.text.tagged import LONGEST_TAG, MOST_TAGS
+from tidegate.text.tokenizer import Tokenizer
+from tidegate.text.tokenizers.base import canonical_digest
+from tidegate.text.word_features import WordVocabulary
+from tidegate.theory.layout import GATES
+
+SETTINGS, WEIGHTS = "tagger.json", "tagger.safetensors"
+FORMAT, FORMAT_VERSION = "tidegate-tagger", 1
+SETTINGS_LIMIT = 256 << 20
+MOST_UNITS = 16384
+SIZES = ("units", "word_size", "character_size", "character_units")
+FIELDS = {
+    "format": str, "format_version": int, "model": dict, "vocabulary_size": int, "tokenizer_digest": str,
+    "tags": list, "words": list, "characters": list, "cell": str, **dict.fromkeys(SIZES, int),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TaggerFolder:
+    """A tagger as it lies on disk, checked."""
+
+    model: ModelConfig
+    tokenizer: Tokenizer
+    tags: tuple[str, ...]
+    """in the order of the emissions; those of entities in BIOES"""
+    vocabulary: WordVocabulary
+    cell: Cell
+    """of the layers above the encoder"""
+    units: int
+    word_size: int
+    character_size: int
+    character_units: int
+    tensors: dict[str, NDArray[np.float32]] = field(repr=False)
+    """by the names of `tagger_shapes`"""
+
+
+def tagger_shapes(folder: TaggerFolder) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor of a tagger."""
+    K, C = len(folder.tags), folder.character_size
+    inputs = folder.model.hidden_size + folder.word_size + 2 * folder.character_units
+    shapes = encoder_shapes(folder.model, folder.tokenizer.vocabulary_size)
+    shapes["word_embedding.weight"] = (len(folder.vocabulary.words) + 1, folder.word_size)
+    shapes["character_embedding.weight"] = (len(folder.vocabulary.characters) + 1, C)
+    for name, I, H in (("character_layer", C, folder.character_units), ("sentence_layer", inputs, folder.units)):
+        rows = len(GATES[folder.cell]) * H
+        for way in ("forwards", "backwards"):
+            shapes[f"{name}.{way}.weight_ih_l0"] = (rows, I)
+            shapes[f"{name}.{way}.weight_hh_l0"] = (rows, H)
+            shapes[f"{name}.{way}.bias_ih_l0"] = shapes[f"{name}.{way}.bias_hh_l0"] = (rows,)
+    shapes["emission.weight"], shapes["emission.bias"] = (K, 2 * folder.units), (K,)
+    return shapes | {"crf.transitions": (K, K), "crf.start": (K,), "crf.end": (K,)}
+
+
+def write_tagger(path: str | Path, tagger: TaggerFolder) -> None:
+    """Write the weights, the tokenizer and the settings, each atomically, into a folder that is there."""
+    path = Path(path)
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": asdict(tagger.model),
+        "vocabulary_size": tagger.tokenizer.vocabulary_size,
+        "tokenizer_digest": tagger.tokenizer.digest,
+        "tags": list(tagger.tags),
+        "words": list(tagger.vocabulary.words),
+        "characters": list(tagger.vocabulary.characters),
+        "cell": tagger.cell,
+        **{name: getattr(tagger, name) for name in SIZES},
+    }
+    write_checked(path / WEIGHTS, tagger.tensors, tagger_shapes(tagger), _metadata(tagger))
+    write_atomically(path / TOKENIZER, _to_bytes(tagger.tokenizer.to_json()))
+    write_atomically(path / SETTINGS, _to_bytes(content))
+
+
+def read_tagger(path: str | Path) -> TaggerFolder:
+    """Read a tagger's folder; a TidegateError says what is missing, changed, or of another tagger."""
+    path = Path(path)
+    file = path / SETTINGS
+    if not file.is_file():
+        found = "no tagger" if path.exists() else "not there"
+        raise TidegateError(f"{path} is {found}: give a folder with {SETTINGS}, as finetune --task tag writes it.")
+    content = read_json(file, SETTINGS_LIMIT)
+    if (content.get("format"), content.get("format_version")) != (FORMAT, FORMAT_VERSION):
+        raise TidegateError(
+            f"{file} is of format {content.get('format')!r}, version {content.get('format_version')!r}, but "
+            f"{FORMAT!r}, version {FORMAT_VERSION}, was wanted: use the version of Tidegate that wrote it."
+        )
+    _check_fields(file, content)
+    tokenizer = read_tokenizer(path)
+    if (content["tokenizer_digest"], content["vocabulary_size"]) != (tokenizer.digest, tokenizer.vocabulary_size):
+        raise TidegateError(f"{file} belongs to another tokenizer than {TOKENIZER}: put back the one of the training.")
+    empty = TaggerFolder(
+        model_config(content["model"], str(file)),
+        tokenizer,
+        tuple(content["tags"]),
+        WordVocabulary(tuple(content["words"]), tuple(content["characters"])),
+        content["cell"],
+        **{name: content[name] for name in SIZES},
+        tensors={},
+    )
+    tensors = read_checked(path / WEIGHTS, tagger_shapes(empty), _metadata(empty))
+    return TaggerFolder(**{**vars(empty), "tensors": tensors})
+
+
+def _metadata(tagger: TaggerFolder) -> dict[str, str]:
+    """What the weights belong to: words or tags in another order would make nonsense of all."""
+    return {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "tokenizer_digest": tagger.tokenizer.digest,
+        "tags": json.dumps(tagger.tags, ensure_ascii=False),
+        "words": canonical_digest([tagger.vocabulary.words, tagger.vocabulary.characters]),
+        "cell": tagger.cell,
+    }
+
+
+def _check_fields(file: Path, content: dict[str, Any]) -> None:
+    if set(content) != set(FIELDS):
+        raise TidegateError(f"{file} has other fields than {', '.join(FIELDS)}: {RESTORE}.")
+    for name, kind in FIELDS.items():
+        if type(content[name]) is not kind:
+            raise TidegateError(f"{file}: {name} is {json.dumps(content[name])[:80]}, no {kind.__name__}: {RESTORE}.")
+    for name in ("tags", "words", "characters"):
+        values = content[name]
+        if not all(isinstance(value, str) and value for value in values) or len(set(values)) != len(values):
+            raise TidegateError(f"{file}: its {name} are not different names: {RESTORE}.")
+    if not 1 <= len(content["tags"]) <= MOST_TAGS or max(map(len, content["tags"])) > LONGEST_TAG:
+        raise TidegateError(f"{file}: its tags are not from 1 to {MOST_TAGS:,}: {RESTORE}.")
+    if content["cell"] not in get_args(Cell):
+        raise TidegateError(f"{file}: the cell is {content['cell'][:40]!r}, which is not known: {RESTORE}.")
+    for name in SIZES:
+        if not 1 <= content[name] <= MOST_UNITS:
+            raise TidegateError(f"{file}: {name} is {content[name]}, but 1 to {MOST_UNITS:,} are wanted: {RESTORE}.")
+
+
+def _to_bytes(content: Any) -> bytes:
+    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()

@@ -1,0 +1,242 @@
+"""Learning labels of texts: the texts read, split and encoded, the classifier, its loss, how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from tidegate.config import DataConfig, ModelConfig, TrainingConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.label_folder import ClassifierFolder, encoder_shapes, write_classifier
+from tidegate.folder.model_folder import ModelFolder
+from tidegate.labelling import LabelConfig
+from tidegate.models.classifier import Classifier, label_loss
+from tidegate.models.encoder import Encoder
+from tidegate.nn.dropout import DropoutMasks
+from tidegate.runtime.encoder import text_ids
+from tidegate.text.labelled import LabelledTexts, LabelReading, label_names, read_labelled, stratified
+from tidegate.text.tokenizer import Tokenizer
+from tidegate.text.tokenizers.base import canonical_digest
+from tidegate.training import label_report as report
+from tidegate.training.batches import Cursor
+from tidegate.training.groups import freeze
+from tidegate.training.label_feed import EncodedTexts, LabelBatch, SampleFeed, targets_of
+from tidegate.training.optimize import Objective
+from tidegate.training.state import TrainState, new_optimizer
+from tidegate.training.task_run import Rows
+from tidegate.training.waiting import waiting
+from tidegate.tuning import TuningConfig
+
+SIDE_BY_SIDE = 32
+"""texts that are read at a time where nothing is learnt"""
+
+
+class Split(NamedTuple):
+    """The texts of a run, by what they are for; those of a part may be none."""
+
+    names: tuple[str, ...]
+    """all labels, in the order of the logits"""
+    train: LabelledTexts
+    validation: LabelledTexts
+    test: LabelledTexts | None
+    digest: str
+    """tells texts, labels and split"""
+    whole: LabelledTexts
+    """those of training and validation as they were read, with what was left out"""
+
+
+def read_split(data: DataConfig, labels: LabelConfig, seed: int) -> Split:
+    """Read labelled texts and split them, each label alike; a TidegateError for what the user can mend."""
+    how = LabelReading(labels.label_column, data.columns, labels.multi_label, data.encoding, data.keep_duplicates)
+    whole = read_labelled(data.data, how)
+    if data.validation_data is None:
+        places, held_out = stratified(whole.labels, data.validation, seed)
+        train, validation = whole.part(places), whole.part(held_out)
+    else:
+        train, validation = whole, read_labelled((data.validation_data,), how)
+    test = None if labels.test_data is None else read_labelled((labels.test_data,), how)
+    names = label_names(train.labels)
+    for what, part in (("validation", validation), ("test", test)):
+        for some in () if part is None else part.labels:
+            if unknown := [label for label in some if label not in names]:
+                raise TidegateError(
+                    f"The {what} texts have the label {unknown[0]!r}, but none of the training texts has it: give "
+                    "texts of it to learn from, or leave it out."
+                )
+    digest = canonical_digest([part.digest for part in (train, validation, test) if part is not None])
+    return Split(names, train, validation, test, digest, whole)
+
+
+def encoded(texts: LabelledTexts, names: tuple[str, ...], tokenizer: Tokenizer, multi_label: bool) -> EncodedTexts:
+    """Return texts as a model reads them."""
+    return EncodedTexts(
+        [text_ids(tokenizer, text) for text in texts.texts], targets_of(texts.labels, names, multi_label)
+    )
+
+
+def class_weights(texts: EncodedTexts, labels: int, how: str) -> torch.Tensor | None:
+    """Return the factor on each label's texts, ``(K,)``: N / (K · its texts), of several labels others / its texts."""
+    if how == "none":
+        return None
+    if texts.targets.ndim == 1:
+        counts = np.bincount(texts.targets.astype(np.int64), minlength=labels)
+        return torch.tensor(len(texts.targets) / (labels * counts.clip(1)), dtype=torch.float32)
+    has = texts.targets.sum(axis=0).clip(1)
+    return torch.tensor((len(texts.targets) - has).clip(1) / has, dtype=torch.float32)
+
+
+@torch.no_grad()
+def pool_all(
+    classifier: Classifier, texts: EncodedTexts, progress: Callable[[int, int], None] = lambda done, total: None
+) -> torch.Tensor:
+    """Return what a classifier's encoder makes of texts, ``(N, 3 H)``."""
+    if texts.pooled is not None:
+        return texts.pooled
+    found = torch.empty(len(texts.ids), 3 * classifier.config.hidden_size)
+    order = np.argsort(texts.lengths, kind="stable").astype(np.int64)
+    for begin in range(0, len(order), SIDE_BY_SIDE):
+        places = order[begin : begin + SIDE_BY_SIDE]
+        batch = texts.batch(places, Cursor(0, 0))
+        found[torch.from_numpy(places)] = classifier.pooled(batch.inputs, batch.lengths)
+        progress(begin + len(places), len(order))
+    return found
+
+
+@torch.no_grad()
+def logits_of(
+    classifier: Classifier, texts: EncodedTexts, progress: Callable[[int, int], None] = lambda done, total: None
+) -> NDArray[np.float32]:
+    """Return the logits ``(N, K)`` of texts."""
+    return classifier.logits(pool_all(classifier, texts, progress)).numpy()
+
+
+@dataclass
+class ClassifyTask:
+    """Labels of texts."""
+
+    split: Split
+    tokenizer: Tokenizer
+    settings: LabelConfig
+    what: str = "Classifier"
+    verb: str = "classify"
+    temperature: float = 1.0
+    """fitted at the end"""
+
+    def __post_init__(self) -> None:
+        self.digest = self.split.digest
+        multi = self.settings.multi_label
+        parts = (self.split.train, self.split.validation)
+        self.train, self.validation = (encoded(part, self.split.names, self.tokenizer, multi) for part in parts)
+        self._weights = class_weights(self.train, len(self.split.names), self.settings.class_weights)
+        self._held_out = self.validation
+
+    def begin(
+        self, model: ModelConfig, base: ModelFolder | None, training: TrainingConfig, tuning: TuningConfig
+    ) -> tuple[SampleFeed, TrainState]:
+        """See `Task`."""
+        torch.manual_seed(training.seed)
+        classifier = Classifier(model, self.tokenizer.vocabulary_size, len(self.split.names))
+        if base is not None and self.settings.recipe != "scratch":
+            take_encoder(classifier, base)
+        frozen = set(tuning.freeze)
+        if self.settings.recipe == "fast":
+            frozen = {"embedding", "blocks"}
+            classifier.requires_grad_(False)
+            classifier.head.requires_grad_(True)
+        freeze(classifier, tuple(frozen))
+        feed = SampleFeed(self.train, training.lanes, training.seed)
+        return feed, TrainState(classifier, new_optimizer(classifier, training, tuning), ())
+
+    def ready(self, feed: SampleFeed, state: TrainState, console: Console) -> SampleFeed:
+        """Read all texts once where the encoder is frozen: all epochs then take seconds."""
+        if self.settings.recipe != "fast":
+            return feed
+        with waiting(console, "reading the texts, once") as progress:
+            pooled = pool_all(state.classifier, self.train, progress)
+            if len(self.validation.ids):
+                self._held_out = self.validation._replace(pooled=pool_all(state.classifier, self.validation))
+        return SampleFeed(self.train._replace(pooled=pooled), feed.lanes, feed.seed)
+
+    def objective(self, state: TrainState, batch: LabelBatch, masks: DropoutMasks, config: TrainingConfig) -> Objective:
+        """See `Task`."""
+        model, pooled = state.classifier, batch.pooled
+        if pooled is None:
+            pooled = model.pooled(batch.inputs, batch.lengths, masks, self.settings.longest)
+        return Objective(label_loss(model.logits(pooled, masks), batch.targets, self._weights), 0.0, ())
+
+    def evaluate(self, state: TrainState) -> dict[str, Any]:
+        """See `Task`."""
+        if not len(self.validation.ids):
+            return {}
+        multi = self.settings.multi_label
+        logits = logits_of(state.classifier, self._held_out)
+        figures = report.figures_of(self.validation.targets, report.probabilities_of(logits, multi))
+        nats = figures.pop("nats_a_text")
+        return {"protocol": "validation texts", "unit": "nats a text", "validation": nats, **figures}
+
+    def write(self, path: Path, model: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """See `Task`."""
+        names, multi = self.split.names, self.settings.multi_label
+        write_classifier(path, ClassifierFolder(model, self.tokenizer, names, multi, self.temperature, dict(weights)))
+
+    def finish(self, path: Path, state: TrainState, console: Console) -> tuple[dict[str, float], list[str]]:
+        """Calibrate, measure the model and the peer, write the report."""
+        multi, split = self.settings.multi_label, self.split
+        parts = {"validation": (split.validation, self.validation)} if len(split.validation) else {}
+        if split.test is not None:
+            parts["test"] = (split.test, encoded(split.test, split.names, self.tokenizer, multi))
+        parts = parts or {"training": (split.train, self.train)}
+        with waiting(console, "measuring") as progress:
+            logits = {part: logits_of(state.classifier, texts, progress) for part, (_, texts) in parts.items()}
+        if "validation" in logits:
+            self.temperature = report.fitted_temperature(logits["validation"], self.validation.targets)
+        judged = {
+            part: report.Judged(texts, ids.targets, report.probabilities_of(logits[part], multi, self.temperature))
+            for part, (texts, ids) in parts.items()
+        }
+        with waiting(console, "measuring the peer, TF-IDF and a logistic regression"):
+            peers = report.peers(split.train, self.train.targets, judged, len(split.names))
+        found = report.write_report(path, split.names, judged, peers, self.temperature)
+        return report.told(found)
+
+    def announced(self, feed: SampleFeed) -> list[str]:
+        """See `Task`."""
+        split, whole = self.split, self.split.whole
+        test = "" if split.test is None else f", {len(split.test):,} to test"
+        said = [
+            f"Texts: {len(split.train):,} to learn {len(split.names):,} labels from, {len(split.validation):,} to "
+            f"validate{test}; {feed.window:,} tokens in the mean, {feed.windows:,} steps an epoch"
+        ]
+        for count, why in ((whole.duplicates, "came before"), (whole.empty, "are empty")):
+            if count:
+                said.append(f"{count:,} texts {why}, and are left out.")
+        if whole.conflicts:
+            said.append(f"{whole.conflicts:,} of those had another label than the first of them, which counts.")
+        unknown = self.tokenizer.unknown_id
+        if unknown is not None and (count := sum(int((ids == unknown).sum()) for ids in self.train.ids)):
+            said.append(f"{count:,} tokens of the texts are unknown to the model.")
+        return said
+
+    def card_rows(self) -> tuple[Rows, Rows, Sequence[str]]:
+        """See `Task`."""
+        split = self.split
+        data = [
+            ("texts learnt from", f"{len(split.train):,}"),
+            ("validation", f"{len(split.validation):,} texts"),
+            ("test", "none" if split.test is None else f"{len(split.test):,} texts"),
+        ]
+        return data, [("temperature", f"{self.temperature:.3f}")], split.names
+
+
+def take_encoder(model: Encoder, base: ModelFolder) -> None:
+    """Copy a language model's weights below its output layer into a model of the same encoder."""
+    own = {name: tensor.detach().numpy() for name, tensor in model.named_parameters()}
+    known = {name: base.tensors[name] for name in encoder_shapes(base.model, base.tokenizer.vocabulary_size)}
+    model.load_tensors(own | known)

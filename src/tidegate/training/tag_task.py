@@ -1,0 +1,284 @@
+"""Learning tags of tokens: the sentences read, split and encoded, the tagger, its loss, how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from tidegate.config import DataConfig, ModelConfig, TrainingConfig
+from tidegate.errors import TidegateError
+from tidegate.folder.model_folder import ModelFolder
+from tidegate.folder.tagger_folder import TaggerFolder, write_tagger
+from tidegate.labelling import LabelConfig
+from tidegate.models.tagger import Tagger, TaggerShape, WordBatch
+from tidegate.nn.dropout import DropoutMasks
+from tidegate.text.labelled import stratified
+from tidegate.text.tagged import (
+    Sentence,
+    TagReading,
+    are_entities,
+    illegal,
+    read_tagged,
+    sentences_digest,
+    to_bioes,
+)
+from tidegate.text.tokenizer import Tokenizer
+from tidegate.text.tokenizers.base import canonical_digest
+from tidegate.text.word_features import EncodedSentence, SentenceEncoder, WordVocabulary
+from tidegate.theory.crf import Chain, best
+from tidegate.training import tag_report as report
+from tidegate.training.batches import Cursor
+from tidegate.training.classify_task import SIDE_BY_SIDE, take_encoder
+from tidegate.training.groups import freeze
+from tidegate.training.label_feed import SampleFeed
+from tidegate.training.optimize import Objective
+from tidegate.training.state import TrainState, new_optimizer
+from tidegate.training.task_run import Rows
+from tidegate.training.waiting import waiting
+from tidegate.tuning import TuningConfig
+
+
+class TagSplit(NamedTuple):
+    """The sentences of a run, by what they are for."""
+
+    tags: tuple[str, ...]
+    """all of them, in the order of the emissions; those of entities in BIOES"""
+    train: list[Sentence]
+    validation: list[Sentence]
+    test: list[Sentence] | None
+    digest: str
+    """tells sentences, tags and split"""
+    illegal: int
+    """tags of all sentences that do not go on as BIO wants, and were repaired"""
+
+    @property
+    def are_entities(self) -> bool:
+        """Whether the tags are those of entities."""
+        return are_entities(self.tags)
+
+
+def read_tag_split(data: DataConfig, labels: LabelConfig, seed: int) -> TagSplit:
+    """Read tagged sentences and split them; a TidegateError for what the user can mend."""
+    how = TagReading(labels.token_column, labels.tag_column, data.encoding)
+    whole = read_tagged(data.data, how)
+    if data.validation_data is None:
+        places, held_out = stratified([()] * len(whole), data.validation, seed)
+        train, validation = [whole[i] for i in places], [whole[i] for i in held_out]
+    else:
+        train, validation = whole, read_tagged((data.validation_data,), how)
+    test = None if labels.test_data is None else read_tagged((labels.test_data,), how)
+    parts = [train, validation, *([] if test is None else [test])]
+    digest = canonical_digest([sentences_digest(part) for part in parts])
+    repaired = 0
+    # together: one of the parts may have O alone
+    if are_entities(sorted({tag for part in parts for sentence in part for tag in sentence.tags})):
+        repaired = sum(illegal(to_bio_prefixes(s.tags)) for part in parts for s in part)
+        for part in parts:
+            part[:] = [Sentence(s.tokens, to_bioes(s.tags)) for s in part]
+    known = sorted({tag for sentence in train for tag in sentence.tags})
+    if len(known) < 2:
+        raise TidegateError(
+            f"The sentences have {len(known)} tag ({', '.join(known)}), but two and more are wanted: is it the right "
+            "--tag-column?"
+        )
+    return TagSplit(tuple(known), train, validation, test, digest, repaired)
+
+
+def to_bio_prefixes(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return tags of BIOES with the prefixes of BIO, right or not."""
+    return tuple(tag.replace("E-", "I-", 1).replace("S-", "B-", 1) if tag[:2] in ("E-", "S-") else tag for tag in tags)
+
+
+class TagBatch(NamedTuple):
+    """Sentences side by side, with their tags."""
+
+    words: WordBatch
+    tags: Tensor
+    """``(W, B)`` int64"""
+    cursor: Cursor
+
+    @property
+    def inputs(self) -> Tensor:
+        """What is counted as read."""
+        return self.words.inputs
+
+
+class EncodedSentences(NamedTuple):
+    """Sentences as a tagger reads them."""
+
+    sentences: list[EncodedSentence]
+    tags: list[NDArray[np.int64]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each sentence."""
+        return np.array([len(one.ids) for one in self.sentences], np.int64)
+
+    def batch(self, places: NDArray[np.int64], cursor: Cursor) -> TagBatch:
+        """Return the sentences at these places side by side."""
+        some = [self.sentences[i] for i in places]
+        lengths, counts = (np.array([len(one[part]) for one in some], np.int64) for part in (0, 2))
+        spellings = list(dict.fromkeys(spelling for one in some for spelling in one.spellings))
+        number = {spelling: u for u, spelling in enumerate(spellings)}
+        spelled = np.array([len(spelling) for spelling in spellings], np.int64)
+        shapes = (lengths.max(), len(some)), *[(counts.max(), len(some))] * 4, (spelled.max(), len(spellings))
+        inputs, ends, words, spelling, tags, characters = (np.zeros(shape, np.int64) for shape in shapes)
+        for lane, (one, i) in enumerate(zip(some, places, strict=True)):
+            inputs[: lengths[lane], lane] = one.ids
+            for array, values in (
+                (ends, one.ends),
+                (words, one.words),
+                (spelling, [number[s] for s in one.spellings]),
+                (tags, self.tags[i]),
+            ):
+                array[: counts[lane], lane] = values
+        for lane, one_spelling in enumerate(spellings):
+            characters[: len(one_spelling), lane] = one_spelling
+        arrays = (inputs, lengths, ends, words, counts, spelling, characters, spelled)
+        return TagBatch(WordBatch(*map(torch.from_numpy, arrays)), torch.from_numpy(tags), cursor)
+
+
+@dataclass
+class TagTask:
+    """Tags of tokens."""
+
+    split: TagSplit
+    tokenizer: Tokenizer
+    settings: LabelConfig
+    what: str = "Tagger"
+    verb: str = "tag"
+
+    def __post_init__(self) -> None:
+        self.digest = self.split.digest
+        sentences = [sentence.tokens for sentence in self.split.train]
+        self.vocabulary = WordVocabulary.of(sentences, self.settings.rare_words)
+        self._encoder = SentenceEncoder(self.tokenizer, self.vocabulary)
+        self._number = {tag: k for k, tag in enumerate(self.split.tags)}
+        self.train = self._encoded(self.split.train)
+
+    @cached_property
+    def validation(self) -> EncodedSentences:
+        """The sentences that are held out."""
+        return self._encoded(self.split.validation)
+
+    def _encoded(self, sentences: Sequence[Sentence]) -> EncodedSentences:
+        # a tag that the training sentences lack cannot be given: any other is as wrong
+        tags = [np.array([self._number.get(tag, 0) for tag in sentence.tags], np.int64) for sentence in sentences]
+        return EncodedSentences([self._encoder.encode(sentence.tokens) for sentence in sentences], tags)
+
+    def begin(
+        self, model: ModelConfig, base: ModelFolder | None, training: TrainingConfig, tuning: TuningConfig
+    ) -> tuple[SampleFeed, TrainState]:
+        """See `Task`."""
+        torch.manual_seed(training.seed)
+        s, vocabulary = self.settings, self.vocabulary
+        shape = TaggerShape(
+            len(vocabulary.words) + 1, len(vocabulary.characters) + 1, s.tag_cell, s.tag_units, s.word_size
+        )
+        tagger = Tagger(model, self.tokenizer.vocabulary_size, shape, self.split.tags)
+        if base is not None and s.recipe != "scratch":
+            take_encoder(tagger, base)
+        frozen = {"embedding", "blocks"} if s.recipe == "fast" else set(tuning.freeze)
+        freeze(tagger, tuple(frozen))
+        feed = SampleFeed(self.train, training.lanes, training.seed)
+        return feed, TrainState(tagger, new_optimizer(tagger, training, tuning), ())
+
+    def ready(self, feed: SampleFeed, state: TrainState, console: Console) -> SampleFeed:
+        """See `Task`."""
+        return feed
+
+    def objective(self, state: TrainState, batch: TagBatch, masks: DropoutMasks, config: TrainingConfig) -> Objective:
+        """Compute the mean loss of a token."""
+        loss = state.tagger.loss(batch.words, batch.tags, masks)
+        return Objective(loss / batch.words.counts.sum(), 0.0, ())
+
+    def evaluate(self, state: TrainState) -> dict[str, Any]:
+        """See `Task`."""
+        if not self.split.validation:
+            return {}
+        tags, nats = self._predicted(state.tagger, self.validation)
+        figures = report.figures(self.split.validation, tags)
+        return {"protocol": "validation sentences", "unit": "nats a token", "validation": nats, **figures}
+
+    @torch.no_grad()
+    def _predicted(self, tagger: Tagger, encoded: EncodedSentences) -> tuple[list[tuple[str, ...]], float]:
+        """Return the likeliest tags of each sentence, and the mean loss of a token in nats."""
+        chain = Chain(*(score.detach().numpy() for score in tagger.crf.scores()))
+        found: list[tuple[str, ...]] = [()] * len(encoded.sentences)
+        nats = tokens = 0.0
+        order = np.argsort(encoded.lengths, kind="stable").astype(np.int64)
+        for begin in range(0, len(order), SIDE_BY_SIDE):
+            places = order[begin : begin + SIDE_BY_SIDE]
+            batch = encoded.batch(places, Cursor(0, 0))
+            emissions = tagger.emissions(batch.words)
+            nats += float(tagger.crf.loss(emissions, batch.tags, batch.words.counts))
+            tokens += float(batch.words.counts.sum())
+            for lane, i in enumerate(places):
+                likeliest = best(emissions[: len(encoded.tags[i]), lane].numpy(), chain)
+                found[i] = tuple(self.split.tags[k] for k in likeliest)
+        return found, nats / max(1, tokens)
+
+    def write(self, path: Path, model: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """See `Task`."""
+        s, shape = self.settings, TaggerShape(1, 1)
+        write_tagger(
+            path,
+            TaggerFolder(
+                model,
+                self.tokenizer,
+                self.split.tags,
+                self.vocabulary,
+                s.tag_cell,
+                s.tag_units,
+                s.word_size,
+                shape.character_size,
+                shape.character_units,
+                dict(weights),
+            ),
+        )
+
+    def finish(self, path: Path, state: TrainState, console: Console) -> tuple[dict[str, float], list[str]]:
+        """See `Task`."""
+        split = self.split
+        parts = {"validation": (split.validation, self.validation)} if split.validation else {}
+        if split.test is not None:
+            parts["test"] = (split.test, self._encoded(split.test))
+        parts = parts or {"training": (split.train, self.train)}
+        with waiting(console, "measuring"):
+            found = {part: (true, self._predicted(state.tagger, ids)[0]) for part, (true, ids) in parts.items()}
+        return report.write_report(path, found)
+
+    def announced(self, feed: SampleFeed) -> list[str]:
+        """See `Task`."""
+        split = self.split
+        test = "" if split.test is None else f", {len(split.test):,} to test"
+        what = "of entities, in BIOES" if split.are_entities else "each for itself"
+        said = [
+            f"Sentences: {len(split.train):,} to learn {len(split.tags):,} tags from ({what}), "
+            f"{len(split.validation):,} to validate{test}; {feed.windows:,} steps an epoch",
+            f"{len(self.vocabulary.words):,} words and {len(self.vocabulary.characters):,} characters have a vector.",
+        ]
+        if split.illegal:
+            said.append(f"{split.illegal:,} tags go on what did not begin: each was taken for a beginning.")
+        return said
+
+    def card_rows(self) -> tuple[Rows, Rows, Sequence[str]]:
+        """See `Task`."""
+        s, split = self.settings, self.split
+        data = [
+            ("sentences learnt from", f"{len(split.train):,}"),
+            ("validation", f"{len(split.validation):,} sentences"),
+            ("test", "none" if split.test is None else f"{len(split.test):,} sentences"),
+            ("tags repaired", f"{split.illegal:,}"),
+        ]
+        above = f"{s.tag_units} units of {s.tag_cell} in each direction, words of {s.word_size}; CRF"
+        return data, [("above the encoder", above)], [t for t in split.tags if t[:2] not in ("I-", "E-", "S-")]

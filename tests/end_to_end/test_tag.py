@@ -1,0 +1,123 @@
+"""Learning tags by the command line, as a newcomer types it; and texts as vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests.end_to_end.test_finetune import command
+from tidegate.runtime.tagger import Tagger
+
+SMALL = ["--lanes", "8", "--threads", "1", "--tag-units", "16"]
+NAMES = ["Anna", "Bao Li", "Carl", "Dou Wen Hai"]
+
+
+def sentence(i):
+    """Somebody goes to a place; who has a name of one word to three."""
+    name = NAMES[i % 4].split()
+    rows = [("Then" if i % 3 else "Now", "O"), *zip(name, ["B-PER", "I-PER", "I-PER"], strict=False)]
+    return [*rows, ("sees", "O"), ("Rome" if i % 2 else "Bern", "B-LOC"), (".", "O")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("tags")
+    os.environ["TIDEGATE_CACHE"] = str(place / "cache")
+    rows = ["\n".join(" ".join(row) for row in sentence(i)) for i in range(80)]
+    (place / "train.conll").write_text("\n\n".join(rows) + "\n", encoding="utf-8")
+    (place / "test.conll").write_text("\n\n".join(rows[:6]).replace("B-LOC", "I-LOC") + "\n", encoding="utf-8")
+    (place / "old.txt").write_text(" ".join(word for i in range(80) for word, _ in sentence(i)), encoding="utf-8")
+    command("train", place / "old.txt", "--hidden-size", 16, "--window", 8, "--steps", 20, "--out", place / "base")
+    command(
+        "finetune", place / "base", place / "train.conll", "--task", "tag", "--recipe", "direct", "--epochs", 12,
+        "--learning-rate", 0.02, "--test-data", place / "test.conll", "--out", place / "tagger", *SMALL,
+    )  # fmt: skip
+    yield place
+    del os.environ["TIDEGATE_CACHE"]
+
+
+def test_it_learns_and_reports(place):
+    report = json.loads((place / "tagger/report.json").read_text("utf-8"))
+    assert report["validation"]["f1"] > 0.9
+    assert report["test"]["f1"] > 0.9
+    text = (place / "tagger/report.md").read_text("utf-8")
+    assert "## Kinds of entities, test" in text
+    card = (place / "tagger/README.md").read_text("utf-8")
+    assert "A tagger of sentences" in card
+    assert "| tags repaired | 6 |" in card
+    assert "tidegate tag tagger" in card
+    assert Tagger.load(place / "tagger").tag([["Then", "Bao", "Li", "sees", "Rome", "."]]) == [
+        ("O", "B-PER", "I-PER", "O", "B-LOC", "O")
+    ]
+
+
+def tag(place, text, *flags):
+    words = [sys.executable, "-m", "tidegate", "tag", str(place / "tagger"), *flags]
+    done = subprocess.run(words, input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command_that_tags(place):
+    assert tag(place, "Now Anna sees Bern.\n") == "Now\tO\nAnna\tB-PER\nsees\tO\nBern\tB-LOC\n.\tO\n\n"
+    assert tag(place, "Now Anna sees Bern .\n\n", "--split", "false").count("\n") == 7
+    shown = tag(place, "Now Bao Li sees Bern.\n", "--form", "colour")
+    assert "Bao Li PER sees Bern LOC" in shown
+    found = json.loads(tag(place, "Now Bao Li sees Bern.\n", "--form", "json"))
+    assert found["entities"][0] == {"kind": "PER", "first": 1, "last": 2, "text": "Bao Li"}
+
+
+def test_every_recipe_and_a_resumed_run(place):
+    words = ("finetune", place / "base", place / "train.conll", "--task", "tag", *SMALL, "--epochs", 2)
+    out = command(*words, "--recipe", "ulmfit", "--language-epochs", 1, "--out", place / "ulmfit")
+    assert "First a language model of the task's text" in out
+    command(*words, "--recipe", "fast", "--out", place / "fast")
+    base = safetensors.numpy.load_file(place / "base/model.safetensors")
+    fast = safetensors.numpy.load_file(place / "fast/tagger.safetensors")
+    assert all(np.array_equal(fast[name], base[name]) for name in base if not name.startswith("output"))
+    command(*words, "--recipe", "scratch", "--tag-cell", "gru", "--out", place / "scratch")
+    assert "nothing is left to do" in command("train", "--resume", place / "scratch")
+    (place / "scratch/training/checkpoint.safetensors").unlink()  # begins again, the same
+    before = safetensors.numpy.load_file(place / "scratch/tagger.safetensors")
+    command("train", "--resume", place / "scratch")
+    after = safetensors.numpy.load_file(place / "scratch/tagger.safetensors")
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tag-column", 9], "2 column(s)"),
+        (["--tag-column", 0], "tag_column is 0"),
+        (["--token-column", 2, "--tag-column", 3], "2 column(s)"),
+        (["--multi-label"], "multi_label is of another task"),
+    ],
+)
+def test_what_makes_no_sense_is_told(place, flags, message):
+    out = command(
+        "finetune", place / "base", place / "train.conll", "--task", "tag", "--out", place / "wrong", *flags, expect=2
+    )
+    assert message in " ".join(out.split())
+    assert not (place / "wrong").exists()
+
+
+def test_texts_as_vectors(place):
+    words = [sys.executable, "-m", "tidegate", "embed", str(place / "base")]
+    done = subprocess.run(words, input="Anna sees Rome.\n\nAnna sees Rome.\n", capture_output=True, text=True)
+    one, empty, two = (np.array(json.loads(line)) for line in done.stdout.splitlines())
+    assert one.shape == (16,)
+    assert np.linalg.norm(one) == pytest.approx(1, abs=1e-4)
+    assert np.allclose(one, two, atol=1e-5)
+    assert not np.allclose(one, empty, atol=1e-2)
+    command("embed", place / "base", "--data", place / "old.txt", "--pooling", "all", "--out", place / "x.npy")
+    assert np.load(place / "x.npy", allow_pickle=False).shape == (1, 48)
+    assert "ends so" in command("embed", place / "base", "--out", "x.txt", expect=2)
+    (place / "empty.txt").touch()
+    words = ("embed", place / "base", "--data", place / "empty.txt", "--out", place / "y.npy")
+    assert "no text to embed" in command(*words, expect=2)
