@@ -95,6 +95,47 @@ def _customers(folder: Path) -> None:
         (folder / f"{name}.txt").write_text(STORY if name.isascii() else CHINESE_STORY, encoding="utf-8")
 
 
+def _written(path: Path, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+
+
+def _reviews(folder: Path) -> None:
+    for mine, new, more, good, bad in (
+        ("my-reviews", "new-reviews", "more-reviews", "A quiet room,", "A loud room,"),
+        ("我的评论", "新评论", "更多评论", "房间安静，", "房间很吵，"),
+    ):
+        rows = [("good" if n % 2 else "bad", f"{good if n % 2 else bad} {n}") for n in range(40)]
+        _written(folder / f"{mine}.csv", ("label", "review"), rows)
+        for name in (new, more):
+            _written(folder / f"{name}.csv", ("review",), [(review,) for _, review in rows])
+
+
+def _tagged(folder: Path) -> None:
+    for name, rows, text in (
+        ("my-entities.txt", "Anna B-PERSON\nBell I-PERSON\nsails O\n. O\n\n", "letters.txt"),
+        ("我的实体.txt", "安 B-人\n娜 I-人\n去 O\n杭 B-地\n州 I-地\n。 O\n\n", "书信.txt"),
+    ):
+        (folder / name).write_text(rows * 30, encoding="utf-8")
+        (folder / text).write_text(STORY if name.isascii() else CHINESE_STORY, encoding="utf-8")
+
+
+def _shelves(folder: Path) -> None:
+    for once, new, many, shelf, blurb in (
+        ("books", "new-books", "books-many", "shelf", "blurb"),
+        ("图书", "新书", "图书多架", "书架", "简介"),
+    ):
+        rows = [(f"{shelf} {n % 12}", f"{blurb} {n % 12} {n}") for n in range(60)]
+        _written(folder / f"{once}.csv", (shelf, blurb), rows)
+        _written(folder / f"{many}.csv", (shelf, blurb), [(f"{a}|{shelf} 1", b) for a, b in rows])
+        _written(folder / f"{new}.csv", (blurb,), [(b,) for _, b in rows])
+
+
+def _notes(folder: Path) -> None:
+    _written(folder / "notes.csv", ("note",), [(f"The ferry leaves at {n} o'clock.",) for n in range(40)])
+    _written(folder / "笔记.csv", ("笔记",), [(f"渡船{n}点开，别忘了带伞。",) for n in range(40)])
+
+
 TEXTS: dict[str, Callable[[Path], None]] = {
     "my-own-novel": _novel,
     "tang-poems": _poems,
@@ -104,6 +145,10 @@ TEXTS: dict[str, Callable[[Path], None]] = {
     "my-own-chatbot": _answers,
     "adapt-to-a-novel": _old_and_new,
     "adapter-a-customer": _customers,
+    "sentiment-classifier": _reviews,
+    "entity-tagger": _tagged,
+    "hundred-labels": _shelves,
+    "nearest-texts": _notes,
 }
 
 

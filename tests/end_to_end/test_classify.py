@@ -148,7 +148,7 @@ def test_a_label_that_was_not_learnt(place):
 
 def test_a_label_flag_without_the_task(place):
     out = command("finetune", place / "base", place / "old.txt", "--recipe", "fast", "--out", place / "x", expect=2)
-    assert "recipe is of the task classify, but the task is lm" in out
+    assert "recipe is of the tasks classify and tag, but the task is lm" in out
 
 
 def test_each_verb_tells_what_folder_it_wants(place):

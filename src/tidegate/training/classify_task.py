@@ -26,7 +26,7 @@ from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.tokenizers.base import canonical_digest
 from tidegate.training import label_report as report
 from tidegate.training.batches import Cursor
-from tidegate.training.groups import freeze
+from tidegate.training.groups import freeze, freeze_encoder
 from tidegate.training.label_feed import EncodedTexts, LabelBatch, SampleFeed, targets_of
 from tidegate.training.optimize import Objective
 from tidegate.training.state import TrainState, new_optimizer
@@ -145,12 +145,9 @@ class ClassifyTask:
         classifier = Classifier(model, self.tokenizer.vocabulary_size, len(self.split.names))
         if base is not None and self.settings.recipe != "scratch":
             take_encoder(classifier, base)
-        frozen = set(tuning.freeze)
+        freeze(classifier, tuning.freeze)
         if self.settings.recipe == "fast":
-            frozen = {"embedding", "blocks"}
-            classifier.requires_grad_(False)
-            classifier.head.requires_grad_(True)
-        freeze(classifier, tuple(frozen))
+            freeze_encoder(classifier)
         feed = SampleFeed(self.train, training.lanes, training.seed)
         return feed, TrainState(classifier, new_optimizer(classifier, training, tuning), ())
 

@@ -28,6 +28,12 @@ def freeze(model: Encoder, parts: tuple[str, ...]) -> None:
                 parameter.requires_grad_(False)
 
 
+def freeze_encoder(model: Encoder) -> None:
+    """Have all stay as it is but what stands above the encoder for a task."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(HEADS))
+
+
 def parameter_groups(model: nn.Module, config: TrainingConfig, tuning: TuningConfig | None) -> list[dict[str, Any]]:
     """Return the groups for AdamW: decay falls on matrices alone. Each has a ``scale``, the factor on the learning
     rate, and ``thaws_at``, the share of the run from which on it learns."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,9 @@ def peers(
     where the training texts have nothing that it could count."""
     model, name = peer(train.texts, targets.ndim > 1)
     try:
-        model.fit(train.texts, targets)
+        with warnings.catch_warnings():  # a label that all texts have, or none, is told of in the table of classes
+            warnings.filterwarnings("ignore", "Label .* is present in all|.*not present|Label not", UserWarning)
+            model.fit(train.texts, targets)
     except ValueError:  # an empty vocabulary
         return {}
     found = {}

@@ -38,7 +38,7 @@ from tidegate.theory.crf import Chain, best
 from tidegate.training import tag_report as report
 from tidegate.training.batches import Cursor
 from tidegate.training.classify_task import SIDE_BY_SIDE, take_encoder
-from tidegate.training.groups import freeze
+from tidegate.training.groups import freeze, freeze_encoder
 from tidegate.training.label_feed import SampleFeed
 from tidegate.training.optimize import Objective
 from tidegate.training.state import TrainState, new_optimizer
@@ -187,8 +187,9 @@ class TagTask:
         tagger = Tagger(model, self.tokenizer.vocabulary_size, shape, self.split.tags)
         if base is not None and s.recipe != "scratch":
             take_encoder(tagger, base)
-        frozen = {"embedding", "blocks"} if s.recipe == "fast" else set(tuning.freeze)
-        freeze(tagger, tuple(frozen))
+        freeze(tagger, tuning.freeze)
+        if s.recipe == "fast":
+            freeze_encoder(tagger)
         feed = SampleFeed(self.train, training.lanes, training.seed)
         return feed, TrainState(tagger, new_optimizer(tagger, training, tuning), ())
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
@@ -104,9 +106,10 @@ class Training:
         if isinstance(model, AdaptedModel) or state.progress.step or self.folder.checkpoint.exists():
             return
         V = self.prepared.tokenizer.vocabulary_size
-        counts = token_counts(self.prepared.train, V) / len(self.prepared.train)
+        # as shares: of long texts a part is counted
+        counts = _shares(token_counts(self.prepared.train, V))
         if start.old is not None and start.tuning.replay:
-            old = token_counts(start.old.train, V) / len(start.old.train)
+            old = _shares(token_counts(start.old.train, V))
             counts = (1 - start.tuning.replay) * counts + start.tuning.replay * old
         fit_output_bias(model, self.feed, counts)
 
@@ -235,6 +238,10 @@ class Training:
 
     def _say(self, sentence: str) -> None:
         self.console.print(Text(sentence), soft_wrap=True)
+
+
+def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(counts / max(1, counts.sum()))
 
 
 def _named(losses: dict[str, float], when: str) -> dict[str, float]:

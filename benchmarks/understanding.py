@@ -1,0 +1,261 @@
+"""What the classifiers and taggers reach on sets that others know, each beside TF-IDF and a logistic regression.
+
+    python benchmarks/understanding.py hotels DATA --base base-zh
+    python benchmarks/understanding.py few DATA --base base-zh --labels 100 1000
+    python benchmarks/understanding.py topics DATA --base base-zh
+    python benchmarks/understanding.py sst DATA --base base-en
+    python benchmarks/understanding.py films DATA --base base-en
+    python benchmarks/understanding.py chunks DATA --base base-en
+    python benchmarks/understanding.py weibo DATA --base base-zh
+    python benchmarks/understanding.py ewt DATA --base base-en
+
+DATA is the folder of the sets. Protocols. hotels: ChnSentiCorp_htl_all, exact duplicates dropped, ten stratified folds,
+seed 0; accuracy, and the interval of 95% of its difference to the peer's, fold by fold (Student's t). few: a tenth is
+tested, of the rest so many texts have labels, and the others are text without labels (recipe ulmfit; direct and scratch
+have the labels alone); --draws draws. topics: online_shopping_10_cats by its ten categories, 80/10/10, each topic
+alike, seed 0. sst: stsa.binary, the given split. films: ten folds by the hundreds of cv numbers. chunks: conll2000, the
+last 1,000 sentences of the training part are validation. weibo: weiboNER_2nd, given split. ewt: UPOS, given split. Of
+all but few, --seeds says which seeds; folds are run once, with the first of them. The validation part chooses the step;
+nothing is chosen on a test part. --flags are given to tidegate finetune; the peer's settings are those of every report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import math
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from record import write_result
+from scipy.stats import t as student
+
+from tidegate.text.labelled import LabelReading, read_labelled, stratified
+
+Rows = list[tuple[str, str]]
+"""label, text"""
+
+
+def run(arguments: argparse.Namespace, folder: Path, task: str, train: Path, *more: str, seed: int = 0) -> Any:
+    """Fine-tune in a temporary folder; return what the report says."""
+    out = folder / "out"
+    words = ["finetune", arguments.base, str(train), "--task", task, "--seed", str(seed), "--out", str(out)]
+    words += [*more, "--cache", str(folder / "cache"), *shlex.split(arguments.flags)]
+    subprocess.run([sys.executable, "-m", "tidegate", *words], check=True, stdout=subprocess.DEVNULL)
+    return json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def write(path: Path, rows: Rows) -> Path:
+    lines = (json.dumps({"label": label, "text": text}, ensure_ascii=False) + "\n" for label, text in rows)
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def classify(arguments: argparse.Namespace, train: Rows, test: Rows, *more: str, seed: int = 0) -> dict[str, Any]:
+    """Learn from rows and test on others; the peer on the same."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = write(folder / "train.jsonl", train), write(folder / "test.jsonl", test)
+        found = run(arguments, folder, "classify", paths[0], "--test-data", str(paths[1]), *more, seed=seed)["test"]
+    return {
+        "accuracy": found["accuracy"],
+        "macro_f1": found["macro_f1"],
+        "peer": found["peer"]["accuracy"],
+        "peer_macro_f1": found["peer"]["macro_f1"],
+        "texts": found["texts"],
+    }
+
+
+def told(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Print and return means, and the interval of the paired difference."""
+    accuracies, peers = ([row[name] for row in rows] for name in ("accuracy", "peer"))
+    differences = [a - b for a, b in zip(accuracies, peers, strict=True)]
+    found: dict[str, Any] = {"accuracy": statistics.mean(accuracies), "peer": statistics.mean(peers)}
+    if len(rows) > 1:
+        spread = statistics.stdev(differences) / math.sqrt(len(rows)) * float(student.ppf(0.975, len(rows) - 1))
+        middle = statistics.mean(differences)
+        found |= {"deviation": statistics.stdev(accuracies), "interval": [middle - spread, middle + spread]}
+    print(", ".join(f"{name} {_percent(value)}" for name, value in found.items()), flush=True)
+    return {"runs": rows, **found}
+
+
+def _percent(value: Any) -> str:
+    return " to ".join(f"{one:+.2%}" for one in value) if isinstance(value, list) else f"{value:.2%}"
+
+
+def shown(what: str, row: dict[str, Any]) -> dict[str, Any]:
+    print(f"{what}: {row['accuracy']:.2%}, the peer {row['peer']:.2%}", flush=True)
+    return row
+
+
+def hotel_rows(data: Path) -> Rows:
+    texts = read_labelled([str(data / "zh-sentiment/ChnSentiCorp_htl_all.csv")], LabelReading())
+    return [(label, text) for (label,), text in zip(texts.labels, texts.texts, strict=True)]
+
+
+def folds(rows: Rows, count: int) -> Iterator[tuple[Rows, Rows]]:
+    """Yield stratified folds, seed 0: training part and test part."""
+    rng, part = np.random.default_rng(0), np.zeros(len(rows), np.int64)
+    for label in sorted({label for label, _ in rows}):
+        places = rng.permutation([i for i, row in enumerate(rows) if row[0] == label])
+        part[places] = np.arange(len(places)) % count
+    for fold in range(count):
+        yield (
+            [row for row, k in zip(rows, part, strict=True) if k != fold],
+            [row for row, k in zip(rows, part, strict=True) if k == fold],
+        )
+
+
+def hotels(arguments: argparse.Namespace) -> dict[str, Any]:
+    rows = []
+    for fold, (train, test) in enumerate(folds(hotel_rows(arguments.data), 10)):
+        if arguments.folds is None or fold in arguments.folds:
+            found = classify(arguments, train, test, seed=arguments.seeds[0])
+            rows.append({"fold": fold, **shown(f"fold {fold}", found)})
+    return told(rows)
+
+
+def few(arguments: argparse.Namespace) -> dict[str, Any]:
+    whole, found = hotel_rows(arguments.data), {}
+    for count in arguments.labels:
+        for recipe in arguments.recipes:
+            rows = []
+            for draw in range(arguments.draws):
+                places, test = stratified([(label,) for label, _ in whole], 0.1, draw)
+                rest = [whole[i] for i in places]
+                _, known = stratified([(label,) for label, _ in rest], count / len(rest), draw)
+                labelled = [rest[i] for i in known]
+                with tempfile.TemporaryDirectory() as name:
+                    without = write(Path(name) / "without.jsonl", [("", text) for _, text in rest])
+                    more = ["--unlabelled", str(without)] if recipe == "ulmfit" else []
+                    tested = [whole[i] for i in test]
+                    row = classify(arguments, labelled, tested, "--recipe", recipe, *more, seed=draw)
+                rows.append(shown(f"{count} labels, {recipe}, draw {draw}", row))
+            found[f"{count} {recipe}"] = told(rows)
+    return found
+
+
+def topics(arguments: argparse.Namespace) -> dict[str, Any]:
+    with zipfile.ZipFile(arguments.data / "zh-sentiment/online_shopping_10_cats.zip") as archive:
+        content = archive.read("online_shopping_10_cats.csv").decode("utf-8-sig")
+    rows = [(row["cat"], row["review"]) for row in csv.DictReader(io.StringIO(content)) if row["review"].strip()]
+    rows = list({text: (label, text) for label, text in reversed(rows)}.values())[::-1]
+    rest, test = stratified([(label,) for label, _ in rows], 0.1, 0)
+    parts = [[rows[i] for i in places] for places in (rest, test)]
+    share = ["--validation", str(1 / 9)]
+    found = [classify(arguments, parts[0], parts[1], *share, seed=seed) for seed in arguments.seeds]
+    return told([shown(f"seed {seed}", row) for seed, row in zip(arguments.seeds, found, strict=True)])
+
+
+def sst(arguments: argparse.Namespace) -> dict[str, Any]:
+    parts = {}
+    for part in ("train", "dev", "test"):
+        lines = (arguments.data / f"sst/stsa.binary.{part}").read_text(encoding="utf-8").splitlines()
+        parts[part] = [(line[0], line[2:]) for line in lines]
+    rows = []
+    for seed in arguments.seeds:
+        with tempfile.TemporaryDirectory() as name:
+            held_out = write(Path(name) / "dev.jsonl", parts["dev"])
+            row = classify(
+                arguments, parts["train"], parts["test"], "--validation-data", str(held_out), "--keep-duplicates",
+                seed=seed,
+            )  # fmt: skip
+        rows.append(shown(f"seed {seed}", row))
+    return told(rows)
+
+
+def films(arguments: argparse.Namespace) -> dict[str, Any]:
+    rows: list[tuple[int, str, str]] = []
+    with zipfile.ZipFile(arguments.data / "nltk-movie-reviews/movie_reviews.zip") as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(".txt") and "/cv" in name:
+                fold = int(Path(name).name[2])
+                rows.append((fold, Path(name).parent.name, archive.read(name).decode("latin-1")))
+    found = []
+    for fold in range(10):
+        if arguments.folds is None or fold in arguments.folds:
+            train, test = ([(label, text) for k, label, text in rows if (k == fold) == held] for held in (False, True))
+            found.append(shown(f"fold {fold}", classify(arguments, train, test, seed=arguments.seeds[0])))
+    return told(found)
+
+
+def tagging(arguments: argparse.Namespace, figure: str, *more: str) -> dict[str, Any]:
+    """Tag a given split; `more` are the flags that name it."""
+    rows = []
+    for seed in arguments.seeds:
+        with tempfile.TemporaryDirectory() as name:
+            found = run(arguments, Path(name), "tag", Path(more[0]), *more[1:], seed=seed)["test"]
+        rows.append({"seed": seed, **{k: v for k, v in found.items() if isinstance(v, float)}})
+        print(f"seed {seed}: {figure} {found[figure]:.2%}", flush=True)
+    values = [row[figure] for row in rows]
+    print(f"{figure} {statistics.mean(values):.2%}, from {min(values):.2%} to {max(values):.2%}", flush=True)
+    return {"runs": rows, figure: statistics.mean(values)}
+
+
+def chunks(arguments: argparse.Namespace) -> dict[str, Any]:
+    sentences = (arguments.data / "conll2000/train.txt").read_text(encoding="utf-8").strip().split("\n\n")
+    with tempfile.TemporaryDirectory() as name:
+        train, held_out = Path(name) / "train.txt", Path(name) / "held_out.txt"
+        train.write_text("\n\n".join(sentences[:-1000]) + "\n", encoding="utf-8")
+        held_out.write_text("\n\n".join(sentences[-1000:]) + "\n", encoding="utf-8")
+        test = ["--test-data", str(arguments.data / "conll2000/test.txt")]
+        return tagging(arguments, "f1", str(train), "--validation-data", str(held_out), *test)
+
+
+def weibo(arguments: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        paths = {}
+        for part in ("train", "dev", "test"):
+            lines = (arguments.data / f"weibo-ner/weiboNER_2nd_conll.{part}").read_text(encoding="utf-8").split("\n")
+            # the digit after each character is its place in the word
+            rows = [f"{cells[0][:1]}\t{cells[1]}" if len(cells := line.split("\t")) == 2 else "" for line in lines]
+            paths[part] = Path(name) / f"{part}.txt"
+            paths[part].write_text("\n".join(rows) + "\n", encoding="utf-8")
+        given = ["--validation-data", str(paths["dev"]), "--test-data", str(paths["test"])]
+        return tagging(arguments, "f1", str(paths["train"]), *given)
+
+
+def ewt(arguments: argparse.Namespace) -> dict[str, Any]:
+    train, held_out, test = (
+        str(arguments.data / f"ud-english-ewt/en_ewt-ud-{part}.conllu.gz") for part in ("train", "dev", "test")
+    )
+    return tagging(arguments, "accuracy", train, "--validation-data", held_out, "--test-data", test)
+
+
+def main() -> None:
+    """Run one of them, print, write the result."""
+    kinds = {f.__name__: f for f in (hotels, few, topics, sst, films, chunks, weibo, ewt)}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=kinds)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--base", required=True, help="the model to start from")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--folds", type=int, nargs="+", help="of hotels and films, these alone")
+    parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--recipes", nargs="+", default=["ulmfit", "direct", "scratch"])
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--flags", default="", help="more flags of tidegate finetune")
+    parser.add_argument("--json", type=Path, help="where the result is written instead of results/")
+    arguments = parser.parse_args()
+    figures = kinds[arguments.what](arguments)
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "data")}
+    print(
+        "written:",
+        write_result(
+            f"understanding-{arguments.what}", str(__doc__), {"settings": settings, **figures}, arguments.json
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
