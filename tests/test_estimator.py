@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -12,6 +14,7 @@ from sklearn.utils import estimator_checks
 
 import tidegate
 from tests.runtime.small_models import random_tensors, tokenizer_of
+from tidegate import estimator
 from tidegate.errors import TidegateError
 from tidegate.folder.model_folder import write_config, write_weights
 from tidegate.runtime.classifier import Classifier
@@ -56,6 +59,23 @@ def test_fit_predict_score_save_load(model, tmp_path):
         tidegate.TextClassifier.load(tmp_path / "saved")
 
 
+def test_a_copy_labels_alike(model):
+    model.set_params(epochs=np.float64(2), lanes=np.int64(8)).fit(TEXTS, np.where(LABELS > 0, " 山", "b"))
+    copied = copy.deepcopy(model)
+    assert np.array_equal(copied.predict(TEXTS), model.predict(TEXTS))
+    assert set(model.predict(TEXTS)) <= {" 山", "b"}
+
+
+def test_what_fails_leaves_it_as_it_was(model, monkeypatch):
+    model.fit(TEXTS, LABELS)
+    before = model.predict_proba(TEXTS)
+    monkeypatch.setattr(estimator, "finetune", lambda *_: 130)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(TEXTS, LABELS + 1)
+    assert model.classes_.tolist() == [-1, 7]
+    assert np.array_equal(model.predict_proba(TEXTS), before)
+
+
 def test_the_same_seed_gives_the_same(model):
     one, two = (clone(model).fit(TEXTS, LABELS).predict_proba(TEXTS) for _ in range(2))
     assert np.array_equal(one, two)
@@ -96,6 +116,8 @@ def test_scikit_learns_own_checks(check):
         ([], [], "0 sample"),
         (["a", "b"], [1], "one label for each of 2"),
         (["a", "b"], [1, 1], "1 class"),
+        (["a", "b"], [" x", "x"], "not told apart"),
+        (["a", " "], [0, 1], "is empty"),
     ],
 )
 def test_what_is_no_data(model, X, y, message):

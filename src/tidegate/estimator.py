@@ -74,13 +74,18 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         texts, labels = _texts(X), np.asarray(y)
         if labels.ndim != 1 or len(labels) != len(texts):
             raise ValueError(f"y has the shape {labels.shape}, but one label for each of {len(texts)} texts is wanted.")
-        self.classes_ = np.unique(labels)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has {len(self.classes_)} class, but a classifier tells two and more apart.")
+        classes = np.unique(labels)
+        if len(classes) < 2:
+            raise ValueError(f"y has {len(classes)} class, but a classifier tells two and more apart.")
+        names = [str(one).strip() for one in classes]
+        if len(set(names)) < len(names) or not all(names):
+            raise ValueError(f"y has classes that are not told apart by their names: {', '.join(names)[:200]!r}.")
+        if empty := [i for i, text in enumerate(texts) if not text.strip()]:
+            raise ValueError(f"Text {empty[0]} of X is empty, and nothing can be learnt from it: leave it out.")
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             rows = (
-                json.dumps({"text": text, "label": str(label)}, ensure_ascii=False) + "\n"
+                json.dumps({"text": text, "label": str(label).strip()}, ensure_ascii=False) + "\n"
                 for text, label in zip(texts, labels, strict=True)
             )
             (folder / "texts.jsonl").write_text("".join(rows), encoding="utf-8")
@@ -88,15 +93,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 if not self.verbose:
                     quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
                 self._finetune(folder)
-            self.classifier_ = Classifier.load(folder / "model")
+            classifier = Classifier.load(folder / "model")
             self.report_ = json.loads((folder / "model" / "report.json").read_text(encoding="utf-8"))
             self._files = {file: (folder / "model" / file).read_bytes() for file in (LABELS, WEIGHTS, TOKENIZER)}
-        self.n_features_in_ = 1
+        self.classifier_, self.classes_, self.n_features_in_ = classifier, classes, 1
         return self
 
     def _finetune(self, folder: Path) -> None:
         given: dict[str, Any] = {
-            name: getattr(self, name)
+            name: _plain(getattr(self, name))
             for name in ("epochs", "learning_rate", "dropout", "lanes", "seed", "threads")
             if getattr(self, name) is not None
         }
@@ -113,7 +118,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Sequence[str]) -> NDArray[np.float64]:
         """Return the probability of each class, ``(N, K)``, in the order of ``classes_``."""
         check_is_fitted(self)
-        order = [self.classifier_.labels.index(str(label)) for label in self.classes_]
+        order = [self.classifier_.labels.index(str(label).strip()) for label in self.classes_]
         found = self.classifier_.probabilities(_texts(X))[:, order].astype(np.float64)
         return cast("NDArray[np.float64]", found / found.sum(axis=1, keepdims=True))
 
@@ -132,7 +137,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         try:
             for name, content in self._files.items():
                 write_atomically(path / name, content)
-            settings = {"classes": self.classes_.tolist(), "settings": self.get_params()}
+            settings = {
+                "classes": self.classes_.tolist(),
+                "settings": {name: _plain(value) for name, value in self.get_params().items()},
+            }
             write_atomically(path / CLASSES, json.dumps(settings, ensure_ascii=False, indent=2).encode())
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
@@ -150,7 +158,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             try:
                 saved = json.loads((path / CLASSES).read_text(encoding="utf-8"))
                 known = set(cls().get_params())
-                right = sorted(map(str, saved["classes"])) == sorted(classifier.labels)
+                right = sorted(str(one).strip() for one in saved["classes"]) == sorted(classifier.labels)
                 right = right and set(saved["settings"]) <= known
             except (ValueError, KeyError, TypeError, RecursionError):
                 right = False
@@ -162,6 +170,18 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         found.n_features_in_ = 1
         return found
 
+    def __getstate__(self) -> Any:
+        """Leave out what runs, which is made anew from the files: so that copies and other processes have it too."""
+        return {name: value for name, value in super().__getstate__().items() if name != "classifier_"}
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        if hasattr(self, "classes_"):
+            with tempfile.TemporaryDirectory() as folder:
+                for name, content in self._files.items():
+                    (Path(folder) / name).write_bytes(content)
+                self.classifier_ = Classifier.load(folder)
+
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn that X is texts, not a table of numbers."""
         tags = super().__sklearn_tags__()
@@ -171,6 +191,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         tags.no_validation = True
         tags.non_deterministic = False
         return tags
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy's, as grids have them, as one of Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _texts(X: Sequence[str]) -> list[str]:

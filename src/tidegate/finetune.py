@@ -10,7 +10,7 @@ from typing import Any
 
 from tidegate.config import HORIZONS, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
-from tidegate.labelling import OF_CLASSIFY, OF_TAG, LabelConfig
+from tidegate.labelling import OF_CLASSIFY, OF_TAG, WITHOUT_EFFECT, LabelConfig
 from tidegate.training.launch import RunSettings, launch
 from tidegate.tuning import DEFAULTS, TuningConfig
 
@@ -28,9 +28,10 @@ def finetune(
             raise TidegateError(
                 f"{asked[0]} is of the tasks classify and tag, but the task is {tuning.task}: leave one out."
             )
-        for name in sorted(run.given & set(OF_TAG if tuning.task == "classify" else OF_CLASSIFY)):
-            if learns_labels:
-                raise TidegateError(f"{name} is of another task than {tuning.task}: leave it out.")
+        if learns_labels:
+            foreign = {*WITHOUT_EFFECT[tuning.task], *(OF_TAG if tuning.task == "classify" else OF_CLASSIFY)}
+            for name in sorted(run.given & foreign):
+                raise TidegateError(f"{name} is nothing that the task {tuning.task} knows: leave it out.")
         chosen = labels.defaults(tuning.task) if learns_labels else tuning.defaults
         tuning, training = (_with(settings, chosen, run.given) for settings in (tuning, training))
         if run.out is None:

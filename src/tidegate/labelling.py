@@ -30,6 +30,9 @@ TAGGING: dict[str, Any] = {"epochs": 15.0, "thaw": 0.0, "output_dropout": 0.5}
 OF_CLASSIFY = ("label_column", "multi_label", "class_weights", "longest")
 OF_TAG = ("token_column", "tag_column", "tag_cell", "tag_units", "word_size", "rare_words")
 """settings of one task alone"""
+_OF_WINDOWS = ("ar", "tar", "output_sample", "shuffle", "window", "evaluation_tokens", "final_tokens")
+WITHOUT_EFFECT = {"classify": _OF_WINDOWS, "tag": (*_OF_WINDOWS, "columns", "keep_duplicates")}
+"""settings of training and data that these tasks know nothing of"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class LabelConfig:
     unlabelled: tuple[str, ...] = ()
     """More text of the task, without labels, that ulmfit's language model learns from; may be given several times."""
     language_epochs: float = 2.0
-    """Passes of ulmfit's language model over the task's text."""
+    """Passes of ulmfit's language model over the task's text; a horizon such as --minutes is of the labels alone."""
     test_data: str | None = None
     """Labelled texts that are measured once, at the end."""
     label_column: str = "label"

@@ -22,7 +22,8 @@ from tidegate.text.word_features import SPACELESS, spoken
 
 Form = Literal["columns", "colour", "json"]
 COLOURS = ("black on cyan", "black on green", "black on yellow", "black on magenta", "white on blue", "white on red")
-TOKEN = re.compile(rf"{SPACELESS.pattern}|\d+(?:[.,]\d+)*|\w+(?:['’]\w+)*|[^\w\s]")
+_LETTER = rf"(?:(?!{SPACELESS.pattern})\w)"
+TOKEN = re.compile(rf"{SPACELESS.pattern}|\d+(?:[.,]\d+)*(?!{_LETTER})|{_LETTER}+(?:['’]{_LETTER}+)*|[^\w\s]")
 """what a text is cut into where its tokens are not given: a character of a script without spaces, a word, a mark"""
 
 
@@ -87,12 +88,12 @@ def _coloured(tokens: Sequence[str], tags: Sequence[str], colours: dict[str, str
     found = entities(tags)
     if not found and any(tag in colours for tag in tags):  # tags that each stand for themselves
         for piece, tag in zip(pieces, tags, strict=True):
-            shown.append(printable(piece)).append(f"/{tag}", style=colours.get(tag, "").split()[-1])
+            shown.append(printable(piece)).append(f"/{printable(tag)}", style=colours.get(tag, "").split()[-1])
         return shown
     place = 0
     for kind, first, last in found:
         shown.append(printable("".join(pieces[place:first])))
-        inside = printable("".join(pieces[first : last + 1]))
+        inside, kind = printable("".join(pieces[first : last + 1])), printable(kind)
         shown.append(" " * (len(inside) - len(inside.lstrip())))
         shown.append(inside.lstrip(), style=colours.get(kind, "reverse")).append(f" {kind}", style="dim")
         place = last + 1

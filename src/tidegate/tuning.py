@@ -86,6 +86,8 @@ class TuningConfig:
             for name in ("lora_rank", "old"):
                 if getattr(self, name) is not None:
                     raise TidegateError(f"{name} is of a language model, but the task is {self.task}: leave it out.")
+            if "output" in self.freeze:
+                raise TidegateError(f"freeze names output, which is what the task {self.task} learns: leave it out.")
         if self.lora_rank is not None:
             self._check_adapter()
         elif self.lora_alpha is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 import safetensors.numpy
 
 from tests.end_to_end.test_finetune import command
+from tidegate.cli import parse
 from tidegate.runtime.classifier import Classifier
 
 SMALL = ["--lanes", "8", "--threads", "1"]
@@ -36,9 +39,9 @@ def place(tmp_path_factory):
     del os.environ["TIDEGATE_CACHE"]
 
 
-def tune(place, out, *more, expect=0):
+def tune(place, out, *more, expect=0, cwd=None):
     words = ("finetune", place / "base", place / "reviews.csv", "--task", "classify", "--out", place / out)
-    return command(*words, *SMALL, *more, expect=expect)
+    return command(*words, *SMALL, *more, expect=expect, cwd=cwd)
 
 
 @pytest.mark.parametrize("recipe", ["direct", "fast", "scratch"])
@@ -84,8 +87,38 @@ def test_ulmfit_and_the_command_that_labels(place):
     out = command("classify", place / "ulmfit", "--data", place / "test.csv", "--columns", "review", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert all(sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4) for one in found)
-    out = tune(place, "again", "--language-epochs", 3, "--epochs", 1)
+    card = (place / "ulmfit/README.md").read_text("utf-8")
+    assert "fine-tuned from base" in card
+    (made,) = [line for line in card.splitlines() if line.startswith("tidegate finetune")]
+    settings = parse("finetune", shlex.split(made)[2:])
+    assert settings[0].model.endswith("base")
+    assert settings[1].language_epochs == 3
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert len(rows) == 2
+
+
+def test_a_language_model_that_is_there_is_gone_on_with_or_refused(place):
+    flags = ["--language-epochs", 1, "--steps", 2, "--cache", "cache"]
+    out = tune(place, "twice", *flags, cwd=place)
     assert "First a language model" in out
+    shutil.rmtree(place / "twice")
+    assert "It is there already, and finished." in tune(place, "twice", *flags, cwd=place)
+    shutil.rmtree(place / "twice")
+    out = tune(place, "twice", *flags, "--unlabelled", place / "more.csv", cwd=place, expect=2)
+    assert "a language model of another run" in out
+    (made,) = [
+        line
+        for line in (place / "twice-language-model/README.md").read_text("utf-8").splitlines()
+        if line.startswith("tidegate finetune")
+    ]
+    assert "None" not in made
+
+
+def test_each_row_of_a_table_has_its_label(place):
+    (place / "gaps.csv").write_text(f'label,review\n好,{GOOD}\n,""\n坏,{BAD}\n', encoding="utf-8")
+    out = command("classify", place / "direct", "--data", place / "gaps.csv", "--columns", "review")
+    assert [line.split("\t")[0] for line in out.splitlines()[::2]] == ["好", "坏"]
+    assert len(out.splitlines()) == 3
 
 
 def test_several_labels(place):
@@ -127,6 +160,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(place):
     [
         (["--label-column", "stars"], "no column 'stars'"),
         (["--unlabelled", "x.txt", "--recipe", "fast"], "unlabelled text is learnt by the recipe ulmfit alone"),
+        (["--tag-units", 4], "tag_units is nothing that the task classify knows"),
+        (["--freeze", "output"], "freeze names output"),
         (["--lora-rank", 4], "lora_rank is of a language model"),
         (["--template", "turns"], "the task classify has no conversations"),
         (["--test-data", "nowhere.csv"], "nowhere.csv"),

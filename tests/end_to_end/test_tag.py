@@ -96,15 +96,32 @@ def test_every_recipe_and_a_resumed_run(place):
         (["--tag-column", 9], "2 column(s)"),
         (["--tag-column", 0], "tag_column is 0"),
         (["--token-column", 2, "--tag-column", 3], "2 column(s)"),
-        (["--multi-label"], "multi_label is of another task"),
+        (["--multi-label"], "multi_label is nothing that the task tag knows"),
+        (["--window", 32], "window is nothing that the task tag knows"),
+        (["--freeze", "output"], "freeze names output"),
+        (["--validation-data", "stray.conll"], "also the tag 'NN'"),
     ],
 )
 def test_what_makes_no_sense_is_told(place, flags, message):
-    out = command(
-        "finetune", place / "base", place / "train.conll", "--task", "tag", "--out", place / "wrong", *flags, expect=2
-    )
+    (place / "stray.conll").write_text("Rome NN\n", encoding="utf-8")
+    words = ["finetune", place / "base", place / "train.conll", "--task", "tag", "--out", place / "wrong", *flags]
+    out = command(*words, expect=2, cwd=place)
     assert message in " ".join(out.split())
     assert not (place / "wrong").exists()
+
+
+def test_a_tag_that_was_not_learnt_counts_as_wrong_and_has_no_loss(place):
+    (place / "other.conll").write_text("Then O\nAnna B-PER\n. O\n\nOslo B-GPE\n. O\n", encoding="utf-8")
+    out = command(
+        "finetune", place / "base", place / "train.conll", "--task", "tag", "--recipe", "direct", "--epochs", 1,
+        "--validation-data", place / "other.conll", "--out", place / "unlearnt", *SMALL,
+    )  # fmt: skip
+    assert "1 of the others have tags that none to learn from has" in out
+    events = [json.loads(line) for line in (place / "unlearnt/training/log.jsonl").read_text("utf-8").splitlines()]
+    losses = [event["validation"] for event in events if event["event"] == "evaluation"]
+    assert all(loss < 10 for loss in losses)
+    assert 0 < json.loads((place / "unlearnt/report.json").read_text("utf-8"))["validation"]["accuracy"] <= 0.8
+    assert "is a tagger" in command("generate", place / "unlearnt", expect=2)
 
 
 def test_texts_as_vectors(place):

@@ -15,6 +15,7 @@ from tidegate.folder.tagger_folder import TaggerFolder, read_tagger, tagger_shap
 from tidegate.models.tagger import Tagger, TaggerShape
 from tidegate.nn.bidirectional import Bidirectional, reversed_within
 from tidegate.runtime import encoder, stack, tagger
+from tidegate.tag import TOKEN
 from tidegate.text.tagged import to_bio
 from tidegate.text.word_features import SentenceEncoder, WordVocabulary, spoken
 from tidegate.theory.crf import Chain, best
@@ -141,6 +142,27 @@ def test_each_word_ends_where_its_last_token_does(kind):
 def test_spaces_stand_where_the_script_has_them():
     assert "".join(spoken(["The", "tide", "."])) == "The tide ."
     assert "".join(spoken(["潮", "水", "rises", "again", "。"])) == "潮水rises again。"
+
+
+def test_decomposed_letters_are_those_of_the_normal_form():
+    sentences = SentenceEncoder(tokenizer_of("bytes"), VOCABULARY)
+    one, two = sentences.encode(["café", "x"]), sentences.encode(["cafe\u0301", "x"])
+    assert one.ends.tolist() == two.ends.tolist() == [5, 7]
+    assert one.spellings == two.spellings
+    with pytest.raises(TidegateError, match="Token 2 of a sentence is empty"):
+        sentences.encode(["a", " "])
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("我用Python编程，A4纸3月", ["我", "用", "Python", "编", "程", "，", "A4", "纸", "3", "月"]),
+        ("It's 1,800.5 m.", ["It's", "1,800.5", "m", "."]),
+        ("3D-x", ["3D", "-", "x"]),
+    ],
+)
+def test_a_text_is_cut_into_words_marks_and_chinese_characters(text, tokens):
+    assert TOKEN.findall(text) == tokens
 
 
 def test_its_folder_is_read_back_and_changes_are_refused(tmp_path):

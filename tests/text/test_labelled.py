@@ -62,6 +62,8 @@ def test_columns_of_the_text_are_joined(tmp_path):
     [
         ("a.csv", "text,labl\na,x\n", LabelReading(), "no column 'label'; did you mean 'labl'"),
         ("a.csv", "one,two,label\na,b,x\n", LabelReading(), "none of them 'text'"),
+        ("a.csv", "text,text,label\na,b,x\n", LabelReading(), "'text' 2 times"),
+        ("a.jsonl", '{"text": "a", "label": "\\ud800"}\n', LabelReading(), "lone surrogate"),
         ("a.csv", "text,label\na,\n", LabelReading(), "a label is one line of 1 to"),
         ("a.csv", "text,label\n" + "a," + "x" * 300 + "\n", LabelReading(), "a label is one line of 1 to"),
         ("a.csv", "text,label\na\n", LabelReading(), "line 2"),
@@ -100,10 +102,20 @@ def test_a_split_takes_of_each_label_its_share(labels, share, seed):
     assert sorted([*first, *second]) == list(range(len(labels)))
     for label, count in Counter(labels).items():
         held = sum(labels[i] == label for i in second)
-        assert abs(held - count * share) <= 1
-        assert held < count or share > 0.5 or count == 1
+        assert abs(held - min(count * share, count - 1)) <= 1
+        assert held < count
     again = stratified([(label,) for label in labels], share, seed)
     assert np.array_equal(second, again[1])
+
+
+def test_of_several_labels_a_share_is_held_out_all_the_same():
+    rng = np.random.default_rng(0)
+    labels = [tuple(name for name in "abcdef" if rng.random() < 0.3) for _ in range(600)]
+    _, second = stratified(labels, 0.1, 0)
+    assert 50 <= len(second) <= 70
+    for name in "abcdef":
+        share = sum(name in labels[i] for i in second) / sum(name in some for some in labels)
+        assert 0.04 < share < 0.16
 
 
 def test_the_digest_tells_texts_labels_and_order():

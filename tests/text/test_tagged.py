@@ -55,6 +55,8 @@ def test_columns_conllu_and_json_lines(tmp_path):
     ("name", "content", "message"),
     [
         ("a.txt", "one\n", "1 column"),
+        ("b.txt", "one B-X\ntwo\n", "line 2 has 1 column"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": ["\\ud800"]}\n', "lone surrogate"),
         ("a.txt", "one B-X\ntwo\n", "tag 'two'|1 column"),
         ("a.txt", "\n\n", "no sentence"),
         ("a.jsonl", '{"tokens": ["a"], "tags": []}\n', "1 tokens, but 0 tags"),
@@ -105,6 +107,13 @@ def test_what_bioes_allows_is_what_it_makes(tags):
     allowed = start[numbers[0]] and end[numbers[-1]]
     allowed = allowed and all(pairs[a][b] for a, b in itertools.pairwise(numbers))
     assert allowed == (list(to_bioes(tags)) == tags)
+
+
+def test_a_wide_space_is_a_token_where_tabs_stand_between_columns(tmp_path):
+    # what normalises to nothing is none
+    with pytest.raises(TidegateError, match="the token ''"):
+        read_tagged([write(tmp_path / "a.txt", "\u3000\tO\n")], TagReading())
+    assert read_tagged([write(tmp_path / "a.txt", "a\u3000b O\n")], TagReading())[0].tokens == ("a\u3000b",)
 
 
 def test_parts_of_speech_are_no_entities():

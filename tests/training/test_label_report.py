@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 
 from tidegate.text.labelled import LabelledTexts
 from tidegate.training.label_report import (
     Judged,
+    by_class,
     figures_of,
     fitted_temperature,
     peer,
@@ -45,6 +47,36 @@ def test_the_temperature_is_found_again(several, true):
     else:
         targets = (p.cumsum(1) > rng.random((len(p), 1))).argmax(1)
     assert fitted_temperature(logits, targets) == pytest.approx(true, rel=0.05)
+
+
+def test_few_texts_say_little_of_the_temperature():
+    sure, unsure = np.array([[1.0, 0.0]] * 4), np.zeros((4, 2))
+    assert 0.4 < fitted_temperature(sure, np.zeros(4, np.int64)) < 1
+    assert fitted_temperature(unsure, np.zeros(4, np.int64)) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_single_label_that_a_text_has_or_not(tmp_path):
+    texts = LabelledTexts(
+        [f"{'fire ' * (i % 3 == 0)}{i}" for i in range(30)], [("x",) * (i % 3 == 0) for i in range(30)]
+    )
+    targets = np.array([[float(i % 3 == 0)] for i in range(30)])
+    judged = {"validation": Judged(texts, targets, np.where(targets > 0, 0.9, 0.2))}
+    found = write_report(tmp_path, ["x"], judged, peers(texts, targets, judged, 1), 1.0)
+    assert found["validation"]["accuracy"] == found["validation"]["macro_f1"] == 1
+    assert found["validation"]["peer"]["macro_f1"] == 1
+    assert "| 1 | x | 100.00% | 100.00% | 100.00% | 10 |" in (tmp_path / "report.md").read_text("utf-8")
+
+
+def test_classes_are_measured_as_scikit_learn_does():
+    rng = np.random.default_rng(0)
+    for targets, given in (
+        (rng.integers(0, 4, 50), rng.integers(0, 4, 50)),
+        (rng.integers(0, 2, (50, 4)), rng.integers(0, 2, (50, 4))),
+    ):
+        expected = precision_recall_fscore_support(targets, given, labels=range(4), zero_division=0)
+        found = by_class(targets, given, 4)
+        for name, values in zip(("precision", "recall", "f1", "texts"), expected, strict=True):
+            assert [one[name] for one in found] == pytest.approx(values.tolist())
 
 
 def test_without_validation_texts_the_temperature_is_one():

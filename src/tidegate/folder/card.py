@@ -160,11 +160,11 @@ def _table(heading: str, head: tuple[str, str], rows: Sequence[tuple[str, str]])
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown; any text can stand in it."""
-    lines = [head, ["---"] * len(head), *([_cell(cell) for cell in row] for row in rows)]
+    lines = [map(markdown_text, head), ["---"] * len(head), *(map(markdown_text, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Escape what would end a table's cell, or be read as HTML or a link."""
     return re.sub(r"([\\|<>\[\]*`&])", r"\\\1", _line(text))
 

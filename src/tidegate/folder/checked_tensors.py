@@ -32,9 +32,11 @@ def read_checked(file: Path, shapes: Shapes, metadata: Mapping[str, str]) -> dic
     try:
         with safetensors.safe_open(file, framework="np") as opened:
             found = opened.metadata() or {}
-            kinds = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-            if kinds != dict(shapes):
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
+            if {name: tuple(part.get_shape()) for name, part in slices.items()} != dict(shapes):
                 raise TidegateError(f"{file} holds tensors of other names or shapes than its settings want: {RESTORE}.")
+            if any(part.get_dtype() != "F32" for part in slices.values()):
+                raise TidegateError(f"{file} holds tensors that are not float32: {RESTORE}.")
             tensors = {name: opened.get_tensor(name) for name in shapes}
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error

@@ -180,6 +180,10 @@ def _check_is_model_folder(path: Path) -> None:
         raise TidegateError(
             f"{path} is an adapter, which changes a model and is none: name that model, and this by --adapter {path}."
         )
+    if (path / "tagger.json").is_file():
+        raise TidegateError(
+            f"{path} is a tagger, which writes nothing: tag text by tidegate tag {path}, or name a language model."
+        )
     if (path / "labels.json").is_file():
         raise TidegateError(
             f"{path} is a classifier, which writes nothing: label texts by tidegate classify {path}, or name a "

@@ -40,7 +40,7 @@ class Classifier(Encoder):
         """Compute the logits ``(B, K)`` of texts.
 
         inputs: ``(T, B)`` int64; lengths: ``(B,)`` int64, 1 … T, how many of them are each text's; masks: dropout while
-        training, None for none; longest: steps at the end that the gradient reaches, None for all.
+        training, None for none; longest: steps that the gradient reaches from the shortest's end at least, None: all.
         """
         return self.logits(self.pooled(inputs, lengths, masks, longest), masks)
 
@@ -60,7 +60,8 @@ class Classifier(Encoder):
         the gradient, so that a text of any length can be learnt from.
         """
         T = len(inputs)
-        learnt_from = 0 if longest is None else max(0, T - longest)
+        # by the shortest: every text's end is learnt from
+        learnt_from = 0 if longest is None else max(0, int(lengths.min()) - longest)
         state: State | None = None
         last = largest = total = None
         begin = 0

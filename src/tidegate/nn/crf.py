@@ -34,7 +34,11 @@ class CRF(nn.Module):
         )
 
     def loss(self, emissions: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
-        """Compute the summed loss, -log p of each sequence's tags, in nats: equation (3).
+        """Compute the summed loss of `losses`."""
+        return self.losses(emissions, tags, lengths).sum()
+
+    def losses(self, emissions: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
+        """Compute the loss ``(B,)``, -log p of each sequence's tags, in nats: equation (3).
 
         emissions: ``(T, B, K)``; tags: ``(T, B)`` int64, of any value beyond a sequence's end; lengths: ``(B,)`` int64,
         1 … T.
@@ -51,4 +55,4 @@ class CRF(nn.Module):
         for t in range(1, T):
             new = emissions[t] + torch.logsumexp(a.unsqueeze(2) + transitions, dim=1)
             a = torch.where(within[t].unsqueeze(1), new, a)
-        return (torch.logsumexp(a + end, dim=1) - score).sum()
+        return torch.logsumexp(a + end, dim=1) - score

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 from tidegate.errors import TidegateError, nearest
 from tidegate.text.encodings import decode_stream
 from tidegate.text.formats import Reading, json_objects, table_cells
-from tidegate.text.normalize import normalize
+from tidegate.text.normalize import normalize, refuse_surrogates
 from tidegate.text.sources import Source, find_sources
 
 MOST_LABELS, LONGEST_LABEL = 10_000, 200
@@ -141,6 +142,9 @@ def _places(source: Source, how: LabelReading, header: list[str]) -> list[int]:
     where = f"{source.name}, line 1"
     for name in (how.label_column, *how.columns):
         _require(where, name, header)
+    for name in (how.label_column, *how.columns, "text"):
+        if header.count(name) > 1:
+            raise TidegateError(f"{where} has the column {name!r} {header.count(name)} times: rename all but one.")
     return [header.index(name) for name in (how.label_column, *(how.columns or _text_columns(where, header, how)))]
 
 
@@ -178,6 +182,7 @@ def _labels(where: str, value: Any, how: LabelReading) -> tuple[str, ...]:
 
 def _check_labels(where: str, labels: tuple[str, ...], how: LabelReading) -> None:
     for label in labels:
+        refuse_surrogates(label, where)
         if not label or len(label) > LONGEST_LABEL or "\n" in label:
             raise TidegateError(
                 f"{where} has the label {label[:40]!r}, but a label is one line of 1 to {LONGEST_LABEL} characters."
@@ -198,17 +203,17 @@ def label_names(labels: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 def stratified(labels: Sequence[tuple[str, ...]], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split places into two parts, the second with this share of each label's texts, drawn by the seed; both sorted.
 
-    A label of two texts and more has one in each part, where the share is not 0.
+    A label of two texts and more has one in each part, where the share is not 0, and one of a single text has it in the
+    first. Of several labels of a text the rarest counts.
     """
-    groups: dict[tuple[str, ...], list[int]] = {}
+    counts = Counter(label for some in labels for label in some)
+    groups: dict[str, list[int]] = {}
     for place, some in enumerate(labels):
-        groups.setdefault(some, []).append(place)
+        groups.setdefault(min(some, key=lambda label: (counts[label], label), default=""), []).append(place)
     rng, held = np.random.Generator(np.random.PCG64(seed)), []
-    for some in sorted(groups):
-        places = rng.permutation(groups[some])
-        count = round(len(places) * share)
-        if share and len(places) > 1:
-            count = min(max(count, 1), len(places) - 1)
+    for label in sorted(groups):
+        places = rng.permutation(groups[label])
+        count = min(max(round(len(places) * share), 1 if share else 0), len(places) - 1)
         held.append(places[:count])
     second = np.sort(np.concatenate(held)).astype(np.int64)
     return np.setdiff1d(np.arange(len(labels)), second), second

@@ -9,19 +9,20 @@ from typing import TextIO
 
 from tidegate.errors import TidegateError
 from tidegate.text.corpus import read_pieces
-from tidegate.text.formats import LINE_BYTES, Reading
+from tidegate.text.formats import LINE_BYTES, Reading, read_documents
+from tidegate.text.normalize import normalize
 from tidegate.text.sources import find_sources
 
 
 def read_texts(data: str | None, columns: tuple[str, ...] = (), encoding: str = "utf-8") -> Iterator[str]:
-    """Yield the documents that a file, folder or glob has, or, of None, the lines of standard input, empty ones too, so
-    that lines in and out correspond; a TidegateError for what cannot be read."""
+    """Yield the documents that a file, folder or glob has, or, of None, the lines of standard input; empty ones too, so
+    that rows and lines in and out correspond; a TidegateError for what cannot be read."""
     if data is not None:
         return _documents(data, columns, encoding)
     if sys.stdin.isatty():
         print("One text a line; Ctrl-D ends.", file=sys.stderr)
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
     return _lines(sys.stdin)
 
 
@@ -41,11 +42,14 @@ def _lines(stream: TextIO) -> Iterator[str]:
 
 
 def _documents(data: str, columns: tuple[str, ...], encoding: str) -> Iterator[str]:
-    held: list[str] = []
-    for piece in read_pieces(find_sources([data]), Reading(encoding, columns)):
-        if piece.starts_document and held:
-            yield "".join(held)
-            held = []
-        held.append(piece.text)
-    if held:
-        yield "".join(held)
+    reading = Reading(encoding, columns)
+    for source in find_sources([data]):
+        if source.format in ("text", "html"):
+            yield "".join(piece.text for piece in read_pieces([source], reading))
+            continue
+        with source.open() as (
+            stream,
+            _,
+        ):  # each row, an empty one too: rows in and out correspond
+            for document in read_documents(source, stream, reading):
+                yield normalize("".join(document))

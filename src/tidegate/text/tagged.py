@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tidegate.errors import TidegateError
 from tidegate.text.encodings import decode_stream
 from tidegate.text.formats import Reading, json_objects
-from tidegate.text.normalize import normalize
+from tidegate.text.normalize import normalize, refuse_surrogates
 from tidegate.text.sources import Source, find_sources
 
 MOST_TOKENS, LONGEST_TOKEN, LONGEST_TAG, MOST_TAGS = 100_000, 1000, 100, 2000
@@ -74,23 +74,20 @@ def _columns(source: Source, parts: Iterator[str], how: TagReading) -> Iterator[
             continue
         if is_conllu and line.startswith("#"):
             continue
-        cells = line.split("\t") if is_conllu else line.split()
+        cells = line.split("\t") if "\t" in line else line.split(" ")
+        cells = [cell for cell in cells if cell] if not is_conllu else cells
         if is_conllu and re.fullmatch(r"\d+[-.]\d+", cells[0]):  # a contraction, whose words follow; an empty node
             continue
-        try:
-            tokens.append(_cell(cells, token_column))
-            tags.append(_cell(cells, tag_column))
-        except IndexError:
+        places = [column - 1 if column > 0 else len(cells) + column for column in (token_column, tag_column)]
+        if places[0] == places[1] or not all(0 <= place < len(cells) for place in places):
             raise TidegateError(
                 f"{where} has {len(cells)} column(s), but the token is looked for in column {token_column}, the tag in "
                 f"{tag_column}: name them by --token-column and --tag-column."
-            ) from None
+            )
+        tokens.append(cells[places[0]])
+        tags.append(cells[places[1]])
     if tokens:
         yield _checked(source.name, tokens, tags)
-
-
-def _cell(cells: list[str], column: int) -> str:
-    return cells[column - 1 if column > 0 else column]
 
 
 def _of_record(where: str, record: dict[str, Any]) -> Sentence:
@@ -108,6 +105,8 @@ def _checked(where: str, tokens: Sequence[str], tags: Sequence[str]) -> Sentence
     if not 1 <= len(tokens) <= MOST_TOKENS:
         raise TidegateError(f"{where}: the sentence has {len(tokens):,} tokens, but 1 to {MOST_TOKENS:,} are wanted.")
     clean = tuple(normalize(token).strip() for token in tokens)
+    for tag in tags:
+        refuse_surrogates(tag, where)
     for token, tag in zip(clean, tags, strict=True):
         if not token or len(token) > LONGEST_TOKEN:
             raise TidegateError(f"{where} has the token {token[:40]!r}: 1 to {LONGEST_TOKEN} characters are wanted.")

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.errors import TidegateError
+from tidegate.text.normalize import normalize
 from tidegate.text.tokenizer import Tokenizer
 
 UNKNOWN, LONGEST = 0, 60
@@ -80,7 +82,10 @@ class SentenceEncoder:
         self._characters = {character: number for number, character in enumerate(vocabulary.characters, 1)}
 
     def encode(self, tokens: Sequence[str]) -> EncodedSentence:
-        """Return a sentence of one token and more as numbers."""
+        """Return a sentence of one token and more as numbers; a TidegateError where a token is empty."""
+        tokens = [normalize(token).strip() for token in tokens]
+        if not all(tokens):
+            raise TidegateError(f"Token {tokens.index('') + 1} of a sentence is empty: leave it out.")
         ids, ends = self._read(spoken(tokens))
         words = [self._words.get(word_form(token), UNKNOWN) for token in tokens]
         spellings = [tuple(self._characters.get(c, UNKNOWN) for c in token[:LONGEST]) for token in tokens]

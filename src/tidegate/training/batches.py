@@ -40,6 +40,11 @@ class Batch(NamedTuple):
     sample: OutputSample | None = None
     """the part of the vocabulary among which the loss is computed; None: all of it"""
 
+    @property
+    def token_count(self) -> int:
+        """Tokens that are read."""
+        return self.inputs.numel()
+
 
 class Feed:
     """Reads a store as a ring: lane b of an epoch starts at the epoch's offset + b·n and reads n tokens.

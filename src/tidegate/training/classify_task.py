@@ -60,8 +60,10 @@ def read_split(data: DataConfig, labels: LabelConfig, seed: int) -> Split:
         places, held_out = stratified(whole.labels, data.validation, seed)
         train, validation = whole.part(places), whole.part(held_out)
     else:
-        train, validation = whole, read_labelled((data.validation_data,), how)
-    test = None if labels.test_data is None else read_labelled((labels.test_data,), how)
+        train, validation = whole, read_labelled((data.validation_data,), how._replace(keep_duplicates=True))
+    test = None
+    if labels.test_data is not None:
+        test = read_labelled((labels.test_data,), how._replace(keep_duplicates=True))
     names = label_names(train.labels)
     for what, part in (("validation", validation), ("test", test)):
         for some in () if part is None else part.labels:
@@ -216,6 +218,10 @@ class ClassifyTask:
                 said.append(f"{count:,} texts {why}, and are left out.")
         if whole.conflicts:
             said.append(f"{whole.conflicts:,} of those had another label than the first of them, which counts.")
+        learnt = set(split.train.texts)
+        for part, name in ((split.validation, "validation"), (split.test, "test")):
+            if part is not None and (count := sum(text in learnt for text in part.texts)):
+                said.append(f"{count:,} of the {name} texts stand among those to learn from as well.")
         unknown = self.tokenizer.unknown_id
         if unknown is not None and (count := sum(int((ids == unknown).sum()) for ids in self.train.ids)):
             said.append(f"{count:,} tokens of the texts are unknown to the model.")

@@ -33,6 +33,11 @@ class LabelBatch(NamedTuple):
     pooled: Tensor | None = None
     """``(B, 3 H)``, what a frozen encoder makes of the texts, computed once"""
 
+    @property
+    def token_count(self) -> int:
+        """Tokens of the texts."""
+        return int(self.lengths.sum())
+
 
 class Samples(Protocol):
     """What a feed reads in batches."""

@@ -22,17 +22,19 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
+from sklearn.metrics import confusion_matrix
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from tidegate.folder.atomic import write_atomically
-from tidegate.folder.card import fenced, markdown_table
+from tidegate.folder.card import fenced, markdown_table, markdown_text
 from tidegate.text.labelled import LabelledTexts
 
 REPORT, FIGURES, PICTURE = "report.md", "report.json", "confusion.png"
 WORST, SHOWN = 20, 200
 """errors that are listed, and characters of each"""
+PRIOR = 2.0
+"""of the temperature"""
 DRAWN_LABELS = 40
 """a matrix of more labels is no picture that one can read"""
 HAN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
@@ -64,15 +66,40 @@ def chosen(probabilities: NDArray[Any], multi_label: bool) -> NDArray[Any]:
 
 
 def figures_of(targets: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, float]:
-    """Return accuracy, macro-F1 and the mean loss of a text in nats."""
-    right = chosen(probabilities, targets.ndim > 1)
+    """Return accuracy (of texts all of whose labels are right), macro-F1 and the mean loss of a text in nats."""
+    given = chosen(probabilities, targets.ndim > 1)
+    right = (given == targets).all(axis=1) if targets.ndim > 1 else given == targets
+    f1 = [measures["f1"] for measures in by_class(targets, given, probabilities.shape[1])]
+    return {
+        "accuracy": float(np.mean(right)),
+        "macro_f1": float(np.mean(f1)),
+        "nats_a_text": nats_a_text(targets, probabilities),
+    }
+
+
+def nats_a_text(targets: NDArray[Any], probabilities: NDArray[Any]) -> float:
+    """Return the mean loss of a text; of several labels of a text their losses are summed."""
     p = np.clip(probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
     if targets.ndim > 1:
-        nats = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).sum(axis=1).mean()
-    else:
-        nats = -np.log(p[np.arange(len(p)), targets]).mean()
-    macro = f1_score(targets, right, average="macro", zero_division=0, labels=np.arange(probabilities.shape[1]))
-    return {"accuracy": float(accuracy_score(targets, right)), "macro_f1": float(macro), "nats_a_text": float(nats)}
+        return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).sum(axis=1).mean())
+    return float(-np.log(p[np.arange(len(p)), targets]).mean())
+
+
+def by_class(targets: NDArray[Any], given: NDArray[Any], labels: int) -> list[dict[str, float]]:
+    """Return precision, recall and F1 of each label, 0 where there is none of it, and how many texts have it."""
+    found = []
+    for k in range(labels):
+        there, told = (one[:, k] > 0 if one.ndim > 1 else one == k for one in (targets, given))
+        hits = int((there & told).sum())
+        found.append(
+            {
+                "precision": hits / max(1, int(told.sum())),
+                "recall": hits / max(1, int(there.sum())),
+                "f1": 2 * hits / max(1, int(there.sum() + told.sum())),
+                "texts": int(there.sum()),
+            }
+        )
+    return found
 
 
 def probabilities_of(logits: NDArray[Any], multi_label: bool, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -85,14 +112,14 @@ def probabilities_of(logits: NDArray[Any], multi_label: bool, temperature: float
 
 
 def fitted_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
-    """Return the temperature of the lowest loss on validation texts (Guo et al. 2017, arXiv 1706.04599), from a tenth
-    to ten; 1 where there are none."""
+    """Return the temperature of the lowest loss on validation texts (Guo et al. 2017, arXiv 1706.04599); 1 where there
+    are none. Few texts say little: the square of its logarithm counts as much as the nats of PRIOR texts."""
     if not len(logits):
         return 1.0
 
     def loss(log_temperature: float) -> float:
         probabilities = probabilities_of(logits, targets.ndim > 1, float(np.exp(log_temperature)))
-        return figures_of(targets, probabilities)["nats_a_text"]
+        return nats_a_text(targets, probabilities) + PRIOR * log_temperature**2 / len(logits)
 
     found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
     return float(np.exp(found.x))
@@ -127,8 +154,11 @@ def peers(
     found = {}
     for part, one in judged.items():
         probabilities = np.zeros((len(one.texts), labels))
-        columns = np.arange(labels) if targets.ndim > 1 else model.classes_
-        probabilities[:, columns] = model.predict_proba(one.texts.texts)
+        predicted = np.asarray(model.predict_proba(one.texts.texts))
+        if targets.ndim > 1:  # of a single label it gives the probability of its absence as well
+            probabilities[:] = predicted[:, -labels:]
+        else:
+            probabilities[:, model.classes_] = predicted
         found[part] = name, probabilities
     return found
 
@@ -199,18 +229,11 @@ def _row(figures: dict[str, float]) -> tuple[str, ...]:
 
 
 def _classes(names: Sequence[str], judged: Judged) -> list[tuple[str, ...]]:
-    told = classification_report(
-        judged.targets, judged.chosen, labels=np.arange(len(names)), output_dict=True, zero_division=0
-    )
-    return [
-        (
-            str(k + 1),
-            name,
-            *(f"{told[str(k)][what]:.2%}" for what in ("precision", "recall", "f1-score")),
-            f"{told[str(k)]['support']:,.0f}",
-        )
-        for k, name in enumerate(names)
-    ]
+    rows = []
+    for k, (name, measures) in enumerate(zip(names, by_class(judged.targets, judged.chosen, len(names)), strict=True)):
+        shares = (f"{measures[what]:.2%}" for what in ("precision", "recall", "f1"))
+        rows.append((str(k + 1), name, *shares, f"{measures['texts']:,.0f}"))
+    return rows
 
 
 def _worst(names: Sequence[str], judged: Judged) -> list[str]:
@@ -228,7 +251,7 @@ def _worst(names: Sequence[str], judged: Judged) -> list[str]:
         right = judged.chosen[i]
         given = np.flatnonzero(right).tolist() if judged.targets.ndim > 1 else [int(right)]
         said = ", ".join(f"{names[k]} ({p[i, k]:.0%})" for k in given) or "none"
-        parts.append(f"Given {said}; it is {', '.join(judged.texts.labels[i]) or 'none'}:")
+        parts.append(markdown_text(f"Given {said}; it is {', '.join(judged.texts.labels[i]) or 'none'}:"))
         parts.append(fenced(text if len(text) <= SHOWN else f"{text[:SHOWN]} …", "text"))
     return parts or ["There are none."]
 

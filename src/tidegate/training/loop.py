@@ -28,7 +28,7 @@ class AnyFeed(Protocol):
     """Gives batches, the same at the same cursor."""
 
     def read(self, cursor: Cursor) -> Any:
-        """Return the batch at the cursor: ``inputs``, ``cursor``, and what the objective takes."""
+        """Return the batch at the cursor: ``token_count``, ``cursor``, and what the objective takes."""
 
 
 class Outside(Protocol):

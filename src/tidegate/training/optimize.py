@@ -111,5 +111,5 @@ def advance(state: TrainState, batch: Any) -> None:
     """Count a step that was taken."""
     progress = state.progress
     progress.step += 1
-    progress.tokens += batch.inputs.numel()
+    progress.tokens += batch.token_count
     progress.epoch, progress.window = batch.cursor

@@ -78,7 +78,7 @@ def command_of(
     for given, default in pairs:
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
-            if field.name not in ("data", "model") and value != getattr(default, field.name):
+            if field.name not in ("data", "model") and value is not None and value != getattr(default, field.name):
                 flag = f"--{field.name.replace('_', '-')}"
                 for one in value if isinstance(value, tuple) else (value,):
                     words += [flag, str(one).lower() if isinstance(one, bool) else str(one)]

@@ -46,6 +46,9 @@ from tidegate.training.task_run import Rows
 from tidegate.training.waiting import waiting
 from tidegate.tuning import TuningConfig
 
+UNLEARNT = -1
+"""stands for a tag that the training sentences lack"""
+
 
 class TagSplit(NamedTuple):
     """The sentences of a run, by what they are for."""
@@ -72,25 +75,36 @@ def read_tag_split(data: DataConfig, labels: LabelConfig, seed: int) -> TagSplit
     whole = read_tagged(data.data, how)
     if data.validation_data is None:
         places, held_out = stratified([()] * len(whole), data.validation, seed)
-        train, validation = [whole[i] for i in places], [whole[i] for i in held_out]
+        validation = [whole[i] for i in held_out]
+        known = set(validation)
+        train = [whole[i] for i in places if whole[i] not in known]
     else:
         train, validation = whole, read_tagged((data.validation_data,), how)
     test = None if labels.test_data is None else read_tagged((labels.test_data,), how)
     parts = [train, validation, *([] if test is None else [test])]
     digest = canonical_digest([sentences_digest(part) for part in parts])
     repaired = 0
-    # together: one of the parts may have O alone
-    if are_entities(sorted({tag for part in parts for sentence in part for tag in sentence.tags})):
+    if are_entities(_tags(train)):
+        for tag in sorted({tag for part in parts for tag in _tags(part)}):
+            if tag != "O" and not are_entities([tag]):
+                raise TidegateError(
+                    f"The tags to learn are those of entities, but there is also the tag {tag!r}, neither O nor B-, "
+                    "I-, E- or S- and a kind: mend it, or name the right --tag-column."
+                )
         repaired = sum(illegal(to_bio_prefixes(s.tags)) for part in parts for s in part)
         for part in parts:
             part[:] = [Sentence(s.tokens, to_bioes(s.tags)) for s in part]
-    known = sorted({tag for sentence in train for tag in sentence.tags})
-    if len(known) < 2:
+    tags = _tags(train)
+    if len(tags) < 2:
         raise TidegateError(
-            f"The sentences have {len(known)} tag ({', '.join(known)}), but two and more are wanted: is it the right "
+            f"The sentences have {len(tags)} tag ({', '.join(tags)}), but two and more are wanted: is it the right "
             "--tag-column?"
         )
-    return TagSplit(tuple(known), train, validation, test, digest, repaired)
+    return TagSplit(tuple(tags), train, validation, test, digest, repaired)
+
+
+def _tags(sentences: Sequence[Sentence]) -> list[str]:
+    return sorted({tag for sentence in sentences for tag in sentence.tags})
 
 
 def to_bio_prefixes(tags: Sequence[str]) -> tuple[str, ...]:
@@ -107,9 +121,9 @@ class TagBatch(NamedTuple):
     cursor: Cursor
 
     @property
-    def inputs(self) -> Tensor:
-        """What is counted as read."""
-        return self.words.inputs
+    def token_count(self) -> int:
+        """Tokens of the language model."""
+        return int(self.words.lengths.sum())
 
 
 class EncodedSentences(NamedTuple):
@@ -171,8 +185,9 @@ class TagTask:
         return self._encoded(self.split.validation)
 
     def _encoded(self, sentences: Sequence[Sentence]) -> EncodedSentences:
-        # a tag that the training sentences lack cannot be given: any other is as wrong
-        tags = [np.array([self._number.get(tag, 0) for tag in sentence.tags], np.int64) for sentence in sentences]
+        tags = [
+            np.array([self._number.get(tag, UNLEARNT) for tag in sentence.tags], np.int64) for sentence in sentences
+        ]
         return EncodedSentences([self._encoder.encode(sentence.tokens) for sentence in sentences], tags)
 
     def begin(
@@ -215,14 +230,17 @@ class TagTask:
         """Return the likeliest tags of each sentence, and the mean loss of a token in nats."""
         chain = Chain(*(score.detach().numpy() for score in tagger.crf.scores()))
         found: list[tuple[str, ...]] = [()] * len(encoded.sentences)
-        nats = tokens = 0.0
+        nats, tokens = 0.0, 0
         order = np.argsort(encoded.lengths, kind="stable").astype(np.int64)
         for begin in range(0, len(order), SIDE_BY_SIDE):
             places = order[begin : begin + SIDE_BY_SIDE]
             batch = encoded.batch(places, Cursor(0, 0))
             emissions = tagger.emissions(batch.words)
-            nats += float(tagger.crf.loss(emissions, batch.tags, batch.words.counts))
-            tokens += float(batch.words.counts.sum())
+            # one with a tag that the training sentences lack has no likelihood: it counts in the other figures
+            learnt = torch.tensor([bool((encoded.tags[i] != UNLEARNT).all()) for i in places])
+            losses = tagger.crf.losses(emissions, batch.tags.clamp(min=0), batch.words.counts)
+            nats += float(losses[learnt].double().sum())
+            tokens += int(batch.words.counts[learnt].sum())
             for lane, i in enumerate(places):
                 likeliest = best(emissions[: len(encoded.tags[i]), lane].numpy(), chain)
                 found[i] = tuple(self.split.tags[k] for k in likeliest)
@@ -268,6 +286,9 @@ class TagTask:
             f"{len(split.validation):,} to validate{test}; {feed.windows:,} steps an epoch",
             f"{len(self.vocabulary.words):,} words and {len(self.vocabulary.characters):,} characters have a vector.",
         ]
+        known = set(split.tags)
+        if lacking := sum(not known.issuperset(s.tags) for part in (split.validation, split.test or []) for s in part):
+            said.append(f"{lacking:,} of the others have tags that none to learn from has: the loss is without them.")
         if split.illegal:
             said.append(f"{split.illegal:,} tags go on what did not begin: each was taken for a beginning.")
         return said

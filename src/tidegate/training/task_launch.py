@@ -4,6 +4,7 @@ made; then it trains."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -39,6 +40,8 @@ from tidegate.training.view import SteadyConsole
 from tidegate.training.waiting import cache_folder
 from tidegate.tuning import DEFAULTS, TuningConfig
 
+LANGUAGE_VALIDATION, LEAST_TEXTS = 0.05, 100
+"""share of the task's text that ulmfit's language model is measured by, and texts from which on it is"""
 LANGUAGE_MODEL = "-language-model"
 """what the folder of ulmfit's language model is called, after that of the classifier"""
 
@@ -64,22 +67,25 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
     tuning, training = settings.tuning, settings.training
     folder = RunFolder(Path(out))
     samples = _samples(data, labels, tuning.task, training.seed)
-    if not data.validation and data.validation_data is None:
+    if not samples.held_out:
         console.print("Nothing is kept for validation: the last step counts, whether it is the best or not.")
     base: ModelFolder | None = None
     if recorded is not None and folder.checkpoint.exists():
         tokenizer, model = read_tokenizer(folder.path), recorded.model
     else:
-        if labels.recipe == "ulmfit" and recorded is None:
-            code, tuning = _language_stage(settings, labels, samples, folder, run, launch, console)
-            if code:
+        path = Path(tuning.model)
+        if labels.recipe == "ulmfit":
+            path = folder.path.with_name(folder.path.name + LANGUAGE_MODEL)
+            if recorded is None and (code := _language_stage(settings, samples, path, run, launch, console)):
                 return code
-        base = ModelFolder.read(tuning.model)
+        base = ModelFolder.read(path)
         if RunFolder(base.path).is_locked():
             raise TidegateError(f"{base.path} is being trained just now: wait for its end, or give another model.")
         tokenizer, model = base.tokenizer, base.model
+    # a command is for others to read, without this machine's paths
+    command = command_of(settings.data, model, training, tuning=tuning, labels=settings.labels)
     settled = TaskSettings(data, training, tuning, labels)
-    return _train(settled, folder, samples.task(tokenizer), model, base, recorded, console)
+    return _train(settled, command, folder, samples.task(tokenizer), model, base, recorded, console)
 
 
 class Samples(NamedTuple):
@@ -88,20 +94,22 @@ class Samples(NamedTuple):
     task: Callable[[Tokenizer], Task]
     texts: list[str]
     """of the training part, for the language model"""
-    digest: str
+    held_out: int
+    """how many are for validation"""
 
 
 def _samples(data: DataConfig, labels: LabelConfig, task: str, seed: int) -> Samples:
     if task == "tag":
         tagged = read_tag_split(data, labels, seed)
         texts = ["".join(spoken(sentence.tokens)) for sentence in tagged.train]
-        return Samples(lambda tokenizer: TagTask(tagged, tokenizer, labels), texts, tagged.digest)
+        return Samples(lambda tokenizer: TagTask(tagged, tokenizer, labels), texts, len(tagged.validation))
     split = read_split(data, labels, seed)
-    return Samples(lambda tokenizer: ClassifyTask(split, tokenizer, labels), split.train.texts, split.digest)
+    return Samples(lambda tokenizer: ClassifyTask(split, tokenizer, labels), split.train.texts, len(split.validation))
 
 
 def _train(
     settings: TaskSettings,
+    command: str,
     folder: RunFolder,
     task: Task,
     model: ModelConfig,
@@ -119,7 +127,7 @@ def _train(
         task.digest,
         tokenizer.digest,
         surroundings(),
-        command_of(data, model, training, tuning=tuning, labels=labels) if recorded is None else recorded.command,
+        command if recorded is None else recorded.command,
         task.digest,
         datetime.now(UTC).isoformat(timespec="seconds"),
         tuning=absolute_tuning(tuning),
@@ -138,51 +146,44 @@ def _train(
 
 
 def _language_stage(
-    settings: TaskSettings,
-    labels: LabelConfig,
-    samples: Samples,
-    folder: RunFolder,
-    run: RunConfig,
-    launch: Launch,
-    console: SteadyConsole,
-) -> tuple[int, TuningConfig]:
+    settings: TaskSettings, samples: Samples, target: Path, run: RunConfig, launch: Launch, console: SteadyConsole
+) -> int:
     """Have the model go on learning from the task's text, the training texts and those without labels, in a folder of
-    its own; one that is there already, of the same text, is gone on with. Returns the exit code, and the settings of
-    the fine-tuning from there."""
-    target = folder.path.with_name(folder.path.name + LANGUAGE_MODEL)
-    text = [*samples.texts]
+    its own; one that is there already, of the same text and settings, is gone on with. Returns the exit code."""
+    text, labels, t = [*samples.texts], settings.labels, settings.training
     for argument in labels.unlabelled:
         text += [one for one in read_texts(argument, settings.data.columns, settings.data.encoding) if one.strip()]
     distinct = list(dict.fromkeys(text))
-    order = np.random.Generator(np.random.PCG64(settings.training.seed)).permutation(len(distinct))
+    order = np.random.Generator(np.random.PCG64(t.seed)).permutation(len(distinct))
     # its validation part is the end: not of the texts without labels alone
-    lines = "".join(json.dumps({"text": distinct[i]}, ensure_ascii=False) + "\n" for i in order)
-    cache = cache_folder(run.cache)
+    lines = "".join(json.dumps({"text": distinct[i]}, ensure_ascii=False) + "\n" for i in order).encode()
+    cache = cache_folder(run.cache).absolute()
     cache.mkdir(parents=True, exist_ok=True)
-    file = cache / f"task-text-{samples.digest[:16]}-{settings.training.seed}.jsonl"
-    write_atomically(file, lines.encode())
-    tuned = dataclasses.replace(settings.tuning, model=str(target))
+    file = cache / f"task-text-{hashlib.sha256(lines).hexdigest()[:32]}.jsonl"
+    write_atomically(file, lines)
     console.print(Text(f"First a language model of the task's text, in {target}:", style="bold"), soft_wrap=True)
-    t = settings.training
     chosen: dict[str, Any] = {"evaluations": 4, "patience": 0, **DEFAULTS}
     training = TrainingConfig(epochs=labels.language_epochs, seed=t.seed, threads=t.threads, **chosen)
-    lm = TuningConfig(model=settings.tuning.model, new_tokens=settings.tuning.new_tokens)
+    tuning = TuningConfig(model=settings.tuning.model, new_tokens=settings.tuning.new_tokens)
     there = RunFolder(target)
     if there.record.is_file():
-        if read_record(there.record).training != training or read_record(there.record).data.data != (str(file),):
+        known = read_record(there.record)
+        if (known.training, known.tuning, known.data.data) != (training, absolute_tuning(tuning), (str(file),)):
             raise TidegateError(
                 f"{target} holds a language model of another run: remove it, or choose another --out for this one."
             )
         if any(event["event"] == "end" for event in read_log(there.log)):
-            return 0, tuned
+            console.print("It is there already, and finished.")
+            return 0
         again = dataclasses.replace(run, out=None, resume=str(target), preset=None, find_lr=False, given=frozenset())
         code = launch(DataConfig(), TrainingConfig(), None, again)
     else:
         anew = dataclasses.replace(run, out=str(target), resume=None, preset=None, find_lr=False)
-        code = launch(DataConfig(data=(str(file),), validation=0.05), training, lm, anew)
+        share = LANGUAGE_VALIDATION if len(distinct) >= LEAST_TEXTS else 0.0
+        code = launch(DataConfig(data=(str(file),), validation=share), training, tuning, anew)
     if code:
         console.print("Then give the command of the classifier again: it goes on from there.", soft_wrap=True)
-    return code, tuned
+    return code
 
 
 def _check_same(recorded: RunRecord, now: RunRecord, folder: RunFolder) -> None:

@@ -172,13 +172,13 @@ class TaskRun:
             put_weights(self.state.model, best)
         told, sentences = self.task.finish(self.folder.path, self.state, self.console)
         self.results = {name.replace("/", ", ").replace("_", " "): value for name, value in told.items()}
+        self.keep(self.state)  # before the log says that all is done
         events.tell("end", self.state.progress.step, **told)
         for sentence in sentences:
             self._say(sentence)
         self._say(f"Report: {self.folder.path / 'report.md'}")
         path = shlex.quote(str(self.folder.path))
         self._say(f"Done: {self.folder.path}   Try it:  tidegate {self.task.verb} {path} < texts.txt")
-        self.keep(self.state)
 
     def _card(self, state: TrainState) -> Card:
         record, progress, t = self.record, state.progress, self.record.training
