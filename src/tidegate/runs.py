@@ -190,6 +190,9 @@ def _notes(ordered: Sequence[RunSummary], names: Mapping[Path, str], groups: Seq
         notes.append(
             f"Losses: {protocols}, of the validation text at the end; ~ the lowest on the way, of its beginning."
         )
+    for unit in sorted({run.unit for run in ordered} - {NATS}):
+        runs = ", ".join(names[run.path] for run in ordered if run.unit == unit)
+        notes.append(f"In {unit}, not a token: {printable(runs)}.")
     if len(groups) > 1:
         texts = "; ".join(f"{group.letter} {printable(group.text)}" for group in groups)
         notes.append(f"The validation texts differ, and losses compare within one text alone: {texts}.")

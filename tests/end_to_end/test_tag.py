@@ -22,7 +22,7 @@ def sentence(i):
     """Somebody goes to a place; who has a name of one word to three."""
     name = NAMES[i % 4].split()
     rows = [("Then" if i % 3 else "Now", "O"), *zip(name, ["B-PER", "I-PER", "I-PER"], strict=False)]
-    return [*rows, ("sees", "O"), ("Rome" if i % 2 else "Bern", "B-LOC"), (".", "O")]
+    return [*rows, ("sees", "O"), ("Rome" if i % 2 else "Bern", "B-LOC"), (str(i), "O"), (".", "O")]
 
 
 @pytest.fixture(scope="module")

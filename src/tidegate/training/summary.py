@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from tidegate.errors import TidegateError
 from tidegate.folder.model_folder import CONFIG, read_config
 from tidegate.folder.tensors import expected_shapes
-from tidegate.training.events import read_milestones
+from tidegate.training.events import NATS, read_milestones
 from tidegate.training.record import RunRecord, read_record
 from tidegate.training.run_folder import RunFolder
 
@@ -63,6 +63,8 @@ class RunSummary:
     tokens_a_second: float | None = None
     protocol: str = ""
     """under which the validation losses were measured, those of the evaluations and those at the end"""
+    unit: str = NATS
+    """of these losses; nats a text where texts are labelled"""
     evaluations: Sequence[Evaluation] = ()
     """those with a finite loss, in order"""
     figures: dict[str, float] = field(default_factory=dict)
@@ -152,7 +154,7 @@ def _summary(
     return RunSummary(
         path,
         _state(events, running),
-        model=f"{m.layers}×{m.hidden_size} {m.cell}",
+        model=f"{m.layers}×{m.hidden_size} {m.cell}{_of_task(record)}",
         tokenizer=data.tokenizer + (f", {size[0]:,}" if size else ""),
         parameters=size[1] if size else None,
         text=", ".join(Path(name).name for name in data.data) or f"embedded corpus {data.corpus}",
@@ -165,9 +167,14 @@ def _summary(
         seconds=float(last.get("elapsed", 0.0)),
         tokens_a_second=float(speeds[-1]) if speeds else None,
         protocol=str(evaluations[-1]["protocol"]) if evaluations else "",
+        unit=str(evaluations[-1].get("unit", NATS)) if evaluations else NATS,
         evaluations=[Evaluation(int(e["tokens"]), float(e["elapsed"]), float(e["validation"])) for e in evaluations],
         figures={name: float(value) for name, value in ends[-1].items() if "/" in name} if ends else {},
     )
+
+
+def _of_task(record: RunRecord) -> str:
+    return "" if record.labels is None or record.tuning is None else f", {record.tuning.task}"
 
 
 def _state(events: list[dict[str, Any]], running: bool) -> State:
