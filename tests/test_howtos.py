@@ -113,10 +113,10 @@ def _reviews(folder: Path) -> None:
 
 def _tagged(folder: Path) -> None:
     for name, rows, text in (
-        ("my-entities.txt", "Anna B-PERSON\nBell I-PERSON\nsails O\n. O\n\n", "letters.txt"),
-        ("我的实体.txt", "安 B-人\n娜 I-人\n去 O\n杭 B-地\n州 I-地\n。 O\n\n", "书信.txt"),
+        ("my-entities.txt", "Anna B-PERSON\nBell I-PERSON\nsails O\n{} O\n. O\n\n", "letters.txt"),
+        ("我的实体.txt", "安 B-人\n娜 I-人\n去 O\n杭 B-地\n州 I-地\n{} O\n。 O\n\n", "书信.txt"),
     ):
-        (folder / name).write_text(rows * 30, encoding="utf-8")
+        (folder / name).write_text("".join(rows.format(n) for n in range(30)), encoding="utf-8")
         (folder / text).write_text(STORY if name.isascii() else CHINESE_STORY, encoding="utf-8")
 
 
@@ -171,7 +171,10 @@ def made_small(words: list[str]) -> list[str]:
         for place, word in enumerate(words)
         if word not in REPLACED and (place == 0 or words[place - 1] not in REPLACED)
     ]
-    return [*kept, *SMALL[words[0]]]
+    # labels and tags are learnt from whole texts: they know no window
+    labels = {"classify", "tag"} & set(words)
+    small = [word for word in SMALL[words[0]] if not labels or word not in ("--window", "8")]
+    return [*kept, *small]
 
 
 def run_lines(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

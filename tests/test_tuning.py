@@ -6,8 +6,10 @@ import math
 
 import pytest
 
-from tidegate.config import DataConfig, ModelConfig, TrainingConfig
+from tidegate import finetune as module
+from tidegate.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
+from tidegate.labelling import LabelConfig
 from tidegate.training.record import command_of
 from tidegate.training.schedule import FIRST, PEAK, learning_rate
 from tidegate.tuning import TuningConfig
@@ -37,6 +39,17 @@ WRONG = [
 def test_values_that_make_no_sense(settings, message):
     with pytest.raises(TidegateError, match=message):
         TuningConfig(**settings)
+
+
+@pytest.mark.parametrize(("minutes", "evaluations"), [(1, 3), (5, 3), (8, 4), (20, 10), (600, 10)])
+def test_a_short_run_evaluates_less_often(minutes, evaluations, monkeypatch):
+    found = []
+    monkeypatch.setattr(module, "launch", lambda settings, run: found.append(settings.training) or 0)
+    for given in ({"minutes"}, {"minutes", "evaluations"}):
+        run = RunConfig(out="x", given=frozenset(given))
+        training = TrainingConfig(minutes=minutes)
+        module.finetune(TuningConfig(model="m"), LabelConfig(), DataConfig(data=("t",)), training, run)
+    assert [one.evaluations for one in found] == [evaluations, 10]
 
 
 def test_alpha_is_twice_the_rank():

@@ -14,6 +14,9 @@ from tidegate.labelling import OF_CLASSIFY, OF_TAG, WITHOUT_EFFECT, LabelConfig
 from tidegate.training.launch import RunSettings, launch
 from tidegate.tuning import DEFAULTS, TuningConfig
 
+MINUTES_AN_EVALUATION, LEAST_EVALUATIONS = 2, 3
+"""of a run whose horizon is in minutes, where their number is not given"""
+
 
 def finetune(
     tuning: TuningConfig, labels: LabelConfig, data: DataConfig, training: TrainingConfig, run: RunConfig
@@ -34,6 +37,10 @@ def finetune(
                 raise TidegateError(f"{name} is nothing that the task {tuning.task} knows: leave it out.")
         chosen = labels.defaults(tuning.task) if learns_labels else tuning.defaults
         tuning, training = (_with(settings, chosen, run.given) for settings in (tuning, training))
+        if training.minutes is not None and "evaluations" not in run.given:
+            # they are part of the minutes: ten of a large text took a third of five
+            count = max(LEAST_EVALUATIONS, min(training.evaluations, round(training.minutes / MINUTES_AN_EVALUATION)))
+            training = dataclasses.replace(training, evaluations=count)
         if run.out is None:
             run = dataclasses.replace(run, out=_new_folder(tuning, data))
         return launch(RunSettings(data, ModelConfig(), training, tuning, labels if learns_labels else None), run)
