@@ -53,7 +53,7 @@ def test_what_is_written_is_read(folder):
         ({"tokenizer_digest": "x"}, "another tokenizer"),
         ({"format": "tidegate-model"}, "was wanted"),
         ({"format_version": 2}, "version 2"),
-        ({"extra": 1}, "has the fields"),
+        ({"extra": 1}, "other fields"),
         ({"model": {"hidden_size": -1}}, "hidden_size"),
     ],
 )

@@ -1,18 +1,24 @@
-"""A file of tensors of which names, shapes and a digest are checked: what stands on an encoder is kept so."""
+"""What a model on an encoder is kept in: settings as JSON and a file of tensors, both checked when they are read."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
 from numpy.typing import NDArray
 
 from tidegate.errors import TidegateError
+from tidegate.folder.atomic import write_atomically
+from tidegate.folder.model_folder import TOKENIZER, read_json, read_tokenizer
 from tidegate.folder.tensor_file import write_tensor_file
 from tidegate.folder.tensors import RESTORE, Tensors, weights_digest
+from tidegate.text.tokenizer import Tokenizer
 
+Fields = Mapping[str, type]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -55,3 +61,33 @@ def _check(file: Path, tensors: Tensors, shapes: Shapes) -> None:
     for name, tensor in tensors.items():
         if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
             raise TidegateError(f"{file}: {name} holds no finite float32 numbers: {RESTORE}.")
+
+
+def read_settings(file: Path, limit: int, kind: tuple[str, int], fields: Fields) -> tuple[dict[str, Any], Tokenizer]:
+    """Read the settings of a folder, and the tokenizer that lies beside them.
+
+    limit: bytes; kind: format and version; fields: the type of each. A TidegateError where the file is of another
+    version, has other fields, or belongs to another tokenizer.
+    """
+    content = read_json(file, limit)
+    found = content.get("format"), content.get("format_version")
+    if found != kind:
+        raise TidegateError(
+            f"{file} is of format {found[0]!r}, version {found[1]!r}, but {kind[0]!r}, version {kind[1]}, was wanted: "
+            "use the version of Tidegate that wrote it."
+        )
+    if set(content) != set(fields):
+        raise TidegateError(f"{file} has other fields than {', '.join(fields)}: {RESTORE}.")
+    for name, wanted in fields.items():
+        if type(content[name]) is not wanted:
+            raise TidegateError(f"{file}: {name} is {json.dumps(content[name])[:80]}, no {wanted.__name__}: {RESTORE}.")
+    tokenizer = read_tokenizer(file.parent)
+    if (content["tokenizer_digest"], content["vocabulary_size"]) != (tokenizer.digest, tokenizer.vocabulary_size):
+        raise TidegateError(f"{file} belongs to another tokenizer than {TOKENIZER}: put back the one of the training.")
+    return content, tokenizer
+
+
+def write_settings(file: Path, content: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    """Write the tokenizer and the settings, each atomically."""
+    for path, written in ((file.with_name(TOKENIZER), tokenizer.to_json()), (file, content)):
+        write_atomically(path, (json.dumps(written, ensure_ascii=False, indent=2) + "\n").encode())

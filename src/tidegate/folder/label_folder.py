@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.atomic import write_atomically
-from tidegate.folder.checked_tensors import read_checked, write_checked
-from tidegate.folder.model_folder import TOKENIZER, model_config, read_json, read_tokenizer
+from tidegate.folder.checked_tensors import read_checked, read_settings, write_checked, write_settings
+from tidegate.folder.model_folder import model_config
 from tidegate.folder.tensors import RESTORE, expected_shapes
 from tidegate.text.labelled import LONGEST_LABEL, MOST_LABELS
 from tidegate.text.tokenizer import Tokenizer
@@ -75,8 +74,7 @@ def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
         "temperature": float(classifier.temperature),
     }
     write_checked(path / WEIGHTS, classifier.tensors, _shapes(classifier), _metadata(classifier))
-    write_atomically(path / TOKENIZER, _to_bytes(classifier.tokenizer.to_json()))
-    write_atomically(path / LABELS, _to_bytes(content))
+    write_settings(path / LABELS, content, classifier.tokenizer)
 
 
 def _shapes(classifier: ClassifierFolder) -> dict[str, tuple[int, ...]]:
@@ -103,16 +101,8 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
             f"{path} is {found}: give a folder with {LABELS}, as tidegate finetune --task classify writes it."
         )
     file = path / LABELS
-    content = read_json(file, LABELS_LIMIT)
-    if (content.get("format"), content.get("format_version")) != (FORMAT, FORMAT_VERSION):
-        raise TidegateError(
-            f"{file} is of format {content.get('format')!r}, version {content.get('format_version')!r}, but "
-            f"{FORMAT!r}, version {FORMAT_VERSION}, was wanted: use the version of Tidegate that wrote it."
-        )
-    _check_fields(file, content)
-    tokenizer = read_tokenizer(path)
-    if (content["tokenizer_digest"], content["vocabulary_size"]) != (tokenizer.digest, tokenizer.vocabulary_size):
-        raise TidegateError(f"{file} belongs to another tokenizer than {TOKENIZER}: put back the one of the training.")
+    content, tokenizer = read_settings(file, LABELS_LIMIT, (FORMAT, FORMAT_VERSION), FIELDS)
+    _check_values(file, content)
     empty = ClassifierFolder(
         model_config(content["model"], str(file)),
         tokenizer,
@@ -125,21 +115,10 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
     return ClassifierFolder(**{**vars(empty), "tensors": tensors})
 
 
-def _check_fields(file: Path, content: dict[str, Any]) -> None:
-    if set(content) != set(FIELDS):
-        raise TidegateError(
-            f"{file} has the fields {', '.join(content)}, but {', '.join(FIELDS)} are wanted: {RESTORE}."
-        )
-    for name, kind in FIELDS.items():
-        if type(content[name]) is not kind:
-            raise TidegateError(f"{file}: {name} is {json.dumps(content[name])[:80]}, no {kind.__name__}: {RESTORE}.")
+def _check_values(file: Path, content: dict[str, Any]) -> None:
     labels = content["labels"]
     right = all(isinstance(label, str) and 0 < len(label) <= LONGEST_LABEL for label in labels)
     if not right or not 1 <= len(labels) <= MOST_LABELS or len(set(labels)) != len(labels):
         raise TidegateError(f"{file}: its labels are not from 1 to {MOST_LABELS:,} different names: {RESTORE}.")
     if not (math.isfinite(content["temperature"]) and content["temperature"] > 0):
         raise TidegateError(f"{file}: the temperature is {content['temperature']}, but it must be above 0: {RESTORE}.")
-
-
-def _to_bytes(content: Any) -> bytes:
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from tidegate.config import Cell, ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.atomic import write_atomically
-from tidegate.folder.checked_tensors import read_checked, write_checked
+from tidegate.folder.checked_tensors import read_checked, read_settings, write_checked, write_settings
 from tidegate.folder.label_folder import encoder_shapes
-from tidegate.folder.model_folder import TOKENIZER, model_config, read_json, read_tokenizer
+from tidegate.folder.model_folder import model_config
 from tidegate.folder.tensors import RESTORE
 from tidegate.text.tagged import LONGEST_TAG, MOST_TAGS
 from tidegate.text.tokenizer import Tokenizer
@@ -90,8 +89,7 @@ def write_tagger(path: str | Path, tagger: TaggerFolder) -> None:
         **{name: getattr(tagger, name) for name in SIZES},
     }
     write_checked(path / WEIGHTS, tagger.tensors, tagger_shapes(tagger), _metadata(tagger))
-    write_atomically(path / TOKENIZER, _to_bytes(tagger.tokenizer.to_json()))
-    write_atomically(path / SETTINGS, _to_bytes(content))
+    write_settings(path / SETTINGS, content, tagger.tokenizer)
 
 
 def read_tagger(path: str | Path) -> TaggerFolder:
@@ -101,16 +99,8 @@ def read_tagger(path: str | Path) -> TaggerFolder:
     if not file.is_file():
         found = "no tagger" if path.exists() else "not there"
         raise TidegateError(f"{path} is {found}: give a folder with {SETTINGS}, as finetune --task tag writes it.")
-    content = read_json(file, SETTINGS_LIMIT)
-    if (content.get("format"), content.get("format_version")) != (FORMAT, FORMAT_VERSION):
-        raise TidegateError(
-            f"{file} is of format {content.get('format')!r}, version {content.get('format_version')!r}, but "
-            f"{FORMAT!r}, version {FORMAT_VERSION}, was wanted: use the version of Tidegate that wrote it."
-        )
-    _check_fields(file, content)
-    tokenizer = read_tokenizer(path)
-    if (content["tokenizer_digest"], content["vocabulary_size"]) != (tokenizer.digest, tokenizer.vocabulary_size):
-        raise TidegateError(f"{file} belongs to another tokenizer than {TOKENIZER}: put back the one of the training.")
+    content, tokenizer = read_settings(file, SETTINGS_LIMIT, (FORMAT, FORMAT_VERSION), FIELDS)
+    _check_values(file, content)
     empty = TaggerFolder(
         model_config(content["model"], str(file)),
         tokenizer,
@@ -136,12 +126,7 @@ def _metadata(tagger: TaggerFolder) -> dict[str, str]:
     }
 
 
-def _check_fields(file: Path, content: dict[str, Any]) -> None:
-    if set(content) != set(FIELDS):
-        raise TidegateError(f"{file} has other fields than {', '.join(FIELDS)}: {RESTORE}.")
-    for name, kind in FIELDS.items():
-        if type(content[name]) is not kind:
-            raise TidegateError(f"{file}: {name} is {json.dumps(content[name])[:80]}, no {kind.__name__}: {RESTORE}.")
+def _check_values(file: Path, content: dict[str, Any]) -> None:
     for name in ("tags", "words", "characters"):
         values = content[name]
         if not all(isinstance(value, str) and value for value in values) or len(set(values)) != len(values):
@@ -153,7 +138,3 @@ def _check_fields(file: Path, content: dict[str, Any]) -> None:
     for name in SIZES:
         if not 1 <= content[name] <= MOST_UNITS:
             raise TidegateError(f"{file}: {name} is {content[name]}, but 1 to {MOST_UNITS:,} are wanted: {RESTORE}.")
-
-
-def _to_bytes(content: Any) -> bytes:
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
