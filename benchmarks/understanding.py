@@ -10,13 +10,15 @@
     python benchmarks/understanding.py ewt DATA --base base-en
 
 DATA is the folder of the sets. Protocols. hotels: ChnSentiCorp_htl_all, exact duplicates dropped, ten stratified folds,
-seed 0; accuracy, and the interval of 95% of its difference to the peer's, fold by fold (Student's t). few: a tenth is
-tested, of the rest so many texts have labels, and the others are text without labels (recipe ulmfit; direct and scratch
-have the labels alone); --draws draws. topics: online_shopping_10_cats by its ten categories, 80/10/10, each topic
-alike, seed 0. sst: stsa.binary, the given split. films: ten folds by the hundreds of cv numbers. chunks: conll2000, the
-last 1,000 sentences of the training part are validation. weibo: weiboNER_2nd, given split. ewt: UPOS, given split. Of
-all but few, --seeds says which seeds; folds are run once, with the first of them. The validation part chooses the step;
-nothing is chosen on a test part. --flags are given to tidegate finetune; the peer's settings are those of every report.
+seed 0; accuracy, and the interval of 95% of its difference to the peer's, fold by fold (Student's t). few: the first
+--draws of these folds; of the training part so many texts have labels, drawn anew each time, and the others are text
+without labels (recipe ulmfit; direct and scratch have the labels alone). topics: online_shopping_10_cats by its ten
+categories, 80/10/10, each topic alike, seed 0. sst: stsa.binary, the given split. films: ten folds by the hundreds of
+cv numbers. chunks: conll2000, the last 1,000 sentences of the training part are validation. weibo: weiboNER_2nd, given
+split. ewt: UPOS, given split. --seeds says which seeds; folds are run once, with the first of them. The validation part
+chooses the step; nothing is chosen on a test part. --flags are given to tidegate finetune; the peer's settings are
+those of every report. --work keeps what is done and each fold's language model in a folder: a measurement that was
+stopped goes on, and hotels and few share the language models, which read the same text whatever part of it has labels.
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ import io
 import json
 import math
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +50,16 @@ Rows = list[tuple[str, str]]
 """label, text"""
 
 
-def run(arguments: argparse.Namespace, folder: Path, task: str, train: Path, *more: str, seed: int = 0) -> Any:
-    """Fine-tune in a temporary folder; return what the report says."""
-    out = folder / "out"
+def run(arguments: argparse.Namespace, name: str, task: str, train: Path, *more: str, seed: int = 0) -> Any:
+    """Fine-tune into the folder of a name; return what the report says of the test, and the seconds of all."""
+    out = train.parent / name
     words = ["finetune", arguments.base, str(train), "--task", task, "--seed", str(seed), "--out", str(out)]
-    words += [*more, "--cache", str(folder / "cache"), *shlex.split(arguments.flags)]
+    words += [*more, "--cache", str(train.parent / "cache"), *shlex.split(arguments.flags)]
+    began = time.monotonic()
     subprocess.run([sys.executable, "-m", "tidegate", *words], check=True, stdout=subprocess.DEVNULL)
-    return json.loads((out / "report.json").read_text(encoding="utf-8"))
+    found = json.loads((out / "report.json").read_text(encoding="utf-8"))["test"]
+    shutil.rmtree(out)
+    return {**found, "seconds": time.monotonic() - began}
 
 
 def write(path: Path, rows: Rows) -> Path:
@@ -61,19 +68,35 @@ def write(path: Path, rows: Rows) -> Path:
     return path
 
 
-def classify(arguments: argparse.Namespace, train: Rows, test: Rows, *more: str, seed: int = 0) -> dict[str, Any]:
+def once(folder: Path, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Measure, or return what was measured before under this name."""
+    known = folder / f"{name}.json"
+    if not known.exists():
+        known.write_text(json.dumps(measured()), encoding="utf-8")
+    found: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
+    return found
+
+
+def classify(
+    arguments: argparse.Namespace, place: str, train: Rows, test: Rows, *more: str, name: str = "out", seed: int = 0
+) -> dict[str, Any]:
     """Learn from rows and test on others; the peer on the same."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = write(folder / "train.jsonl", train), write(folder / "test.jsonl", test)
-        found = run(arguments, folder, "classify", paths[0], "--test-data", str(paths[1]), *more, seed=seed)["test"]
-    return {
-        "accuracy": found["accuracy"],
-        "macro_f1": found["macro_f1"],
-        "peer": found["peer"]["accuracy"],
-        "peer_macro_f1": found["peer"]["macro_f1"],
-        "texts": found["texts"],
-    }
+
+    def measured() -> dict[str, Any]:
+        paths = write(folder / f"{name}-train.jsonl", train), write(folder / f"{name}-test.jsonl", test)
+        found = run(arguments, "out", "classify", paths[0], "--test-data", str(paths[1]), *more, seed=seed)
+        return {
+            "accuracy": found["accuracy"],
+            "macro_f1": found["macro_f1"],
+            "peer": found["peer"]["accuracy"],
+            "peer_macro_f1": found["peer"]["macro_f1"],
+            "texts": found["texts"],
+            "seconds": found["seconds"],
+        }
+
+    folder = arguments.work / place
+    folder.mkdir(parents=True, exist_ok=True)
+    return once(folder, name, measured)
 
 
 def told(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -116,31 +139,36 @@ def folds(rows: Rows, count: int) -> Iterator[tuple[Rows, Rows]]:
         )
 
 
+def unlabelled(arguments: argparse.Namespace, name: str, rows: Rows) -> tuple[str, ...]:
+    """Return the flags that give rows as text without labels to read."""
+    path = write(arguments.work / f"{name}.jsonl", [("", text) for _, text in rows])
+    return "--unlabelled", str(path)
+
+
 def hotels(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for fold, (train, test) in enumerate(folds(hotel_rows(arguments.data), 10)):
         if arguments.folds is None or fold in arguments.folds:
-            found = classify(arguments, train, test, seed=arguments.seeds[0])
+            text = unlabelled(arguments, f"fold-{fold}", train)
+            found = classify(arguments, f"fold-{fold}", train, test, *text, name="hotels", seed=arguments.seeds[0])
             rows.append({"fold": fold, **shown(f"fold {fold}", found)})
     return told(rows)
 
 
 def few(arguments: argparse.Namespace) -> dict[str, Any]:
-    whole, found = hotel_rows(arguments.data), {}
+    found = {}
+    parts = list(folds(hotel_rows(arguments.data), 10))[: arguments.draws]
     for count in arguments.labels:
         for recipe in arguments.recipes:
             rows = []
-            for draw in range(arguments.draws):
-                places, test = stratified([(label,) for label, _ in whole], 0.1, draw)
-                rest = [whole[i] for i in places]
-                _, known = stratified([(label,) for label, _ in rest], count / len(rest), draw)
-                labelled = [rest[i] for i in known]
-                with tempfile.TemporaryDirectory() as name:
-                    without = write(Path(name) / "without.jsonl", [("", text) for _, text in rest])
-                    more = ["--unlabelled", str(without)] if recipe == "ulmfit" else []
-                    tested = [whole[i] for i in test]
-                    row = classify(arguments, labelled, tested, "--recipe", recipe, *more, seed=draw)
-                rows.append(shown(f"{count} labels, {recipe}, draw {draw}", row))
+            for fold, (train, test) in enumerate(parts):
+                if arguments.folds is None or fold in arguments.folds:
+                    _, known = stratified([(label,) for label, _ in train], count / len(train), fold)
+                    text = unlabelled(arguments, f"fold-{fold}", train) if recipe == "ulmfit" else ()
+                    more = ("--recipe", recipe, *text)
+                    name, labelled = f"{count}-{recipe}", [train[i] for i in known]
+                    row = classify(arguments, f"fold-{fold}", labelled, test, *more, name=name, seed=arguments.seeds[0])
+                    rows.append({"fold": fold, **shown(f"{count} labels, {recipe}, fold {fold}", row)})
             found[f"{count} {recipe}"] = told(rows)
     return found
 
@@ -153,7 +181,7 @@ def topics(arguments: argparse.Namespace) -> dict[str, Any]:
     rest, test = stratified([(label,) for label, _ in rows], 0.1, 0)
     parts = [[rows[i] for i in places] for places in (rest, test)]
     share = ["--validation", str(1 / 9)]
-    found = [classify(arguments, parts[0], parts[1], *share, seed=seed) for seed in arguments.seeds]
+    found = [classify(arguments, f"topics-{seed}", parts[0], parts[1], *share, seed=seed) for seed in arguments.seeds]
     return told([shown(f"seed {seed}", row) for seed, row in zip(arguments.seeds, found, strict=True)])
 
 
@@ -164,12 +192,9 @@ def sst(arguments: argparse.Namespace) -> dict[str, Any]:
         parts[part] = [(line[0], line[2:]) for line in lines]
     rows = []
     for seed in arguments.seeds:
-        with tempfile.TemporaryDirectory() as name:
-            held_out = write(Path(name) / "dev.jsonl", parts["dev"])
-            row = classify(
-                arguments, parts["train"], parts["test"], "--validation-data", str(held_out), "--keep-duplicates",
-                seed=seed,
-            )  # fmt: skip
+        held_out = write(arguments.work / "sst-dev.jsonl", parts["dev"])
+        given = ("--validation-data", str(held_out), "--keep-duplicates")
+        row = classify(arguments, f"sst-{seed}", parts["train"], parts["test"], *given, seed=seed)
         rows.append(shown(f"seed {seed}", row))
     return told(rows)
 
@@ -185,7 +210,8 @@ def films(arguments: argparse.Namespace) -> dict[str, Any]:
     for fold in range(10):
         if arguments.folds is None or fold in arguments.folds:
             train, test = ([(label, text) for k, label, text in rows if (k == fold) == held] for held in (False, True))
-            found.append(shown(f"fold {fold}", classify(arguments, train, test, seed=arguments.seeds[0])))
+            row = classify(arguments, f"films-{fold}", train, test, seed=arguments.seeds[0])
+            found.append({"fold": fold, **shown(f"fold {fold}", row)})
     return told(found)
 
 
@@ -193,8 +219,14 @@ def tagging(arguments: argparse.Namespace, figure: str, *more: str) -> dict[str,
     """Tag a given split; `more` are the flags that name it."""
     rows = []
     for seed in arguments.seeds:
-        with tempfile.TemporaryDirectory() as name:
-            found = run(arguments, Path(name), "tag", Path(more[0]), *more[1:], seed=seed)["test"]
+        given = Path(more[0])
+        train = arguments.work / given.name  # the run's folders stand beside its text
+        train.write_bytes(given.read_bytes())
+
+        def measured(train: Path = train, seed: int = seed) -> dict[str, Any]:
+            return run(arguments, f"out-{seed}", "tag", train, *more[1:], seed=seed)
+
+        found = once(arguments.work, f"{arguments.what}-{seed}", measured)
         rows.append({"seed": seed, **{k: v for k, v in found.items() if isinstance(v, float)}})
         print(f"seed {seed}: {figure} {found[figure]:.2%}", flush=True)
     values = [row[figure] for row in rows]
@@ -244,11 +276,15 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--recipes", nargs="+", default=["ulmfit", "direct", "scratch"])
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--work", type=Path, help="a folder that keeps what is done; by default one for the moment")
     parser.add_argument("--flags", default="", help="more flags of tidegate finetune")
     parser.add_argument("--json", type=Path, help="where the result is written instead of results/")
     arguments = parser.parse_args()
-    figures = kinds[arguments.what](arguments)
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "data")}
+    with tempfile.TemporaryDirectory() as temporary:
+        arguments.work = arguments.work or Path(temporary)
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        figures = kinds[arguments.what](arguments)
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "data", "work")}
     print(
         "written:",
         write_result(

@@ -27,6 +27,8 @@ ALL_RECIPES: dict[str, Any] = {"schedule": "triangular", "weight_decay": 0.1, "p
 """what all of them choose"""
 TAGGING: dict[str, Any] = {"epochs": 15.0, "thaw": 0.0, "output_dropout": 0.5}
 """where tagging differs: what stands above the encoder learns from nothing, so all learns from the start"""
+LEAST_STEPS = 150
+"""so many steps are taken at least where no horizon is given: of a hundred texts an epoch has three"""
 OF_CLASSIFY = ("label_column", "multi_label", "class_weights", "longest")
 OF_TAG = ("token_column", "tag_column", "tag_cell", "tag_units", "word_size", "rare_words")
 """settings of one task alone"""

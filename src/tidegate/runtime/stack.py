@@ -52,8 +52,11 @@ class Stack(Protocol):
     def read(self, x: Array, state: State) -> tuple[Array, State]:
         """Read x ``(T, H)``, T ≥ 1: return the last layer's output ``(1, H)`` after the last one, and the state."""
 
-    def read_lanes(self, x: Array, state: State, lengths: NDArray[np.int64]) -> tuple[Array, State]:
-        """Read x ``(T, B, H)``, of which lane b has ``lengths[b]`` steps, from a state of B lanes.
+    def read_lanes(
+        self, x: Array, state: State, lengths: NDArray[np.int64], fresh: NDArray[np.bool_] | None = None
+    ) -> tuple[Array, State]:
+        """Read x ``(T, B, H)``, of which lane b has ``lengths[b]`` steps, from a state of B lanes; where `fresh`
+        ``(T, B)`` is set, a lane's state is zeros before the step.
 
         Returns the last layer's outputs ``(T, B, H)``, of no meaning beyond a lane's end, and the state at it.
         """
@@ -83,14 +86,17 @@ class NumpyStack:
             state = tuple(after)
         return y, state
 
-    def read_lanes(self, x: Array, state: State, lengths: NDArray[np.int64]) -> tuple[Array, State]:
+    def read_lanes(
+        self, x: Array, state: State, lengths: NDArray[np.int64], fresh: NDArray[np.bool_] | None = None
+    ) -> tuple[Array, State]:
         """See `Stack`."""
         outputs = np.zeros((*x.shape[:2], state[-1].h.shape[1]), np.float32)
         for t in range(len(x)):
             lanes = np.flatnonzero(lengths > t)
+            goes_on = 1 if fresh is None else ~fresh[t, lanes, None]
             y, after = x[t, lanes], []
             for (parameters, norm), before in zip(self._layers, state, strict=True):
-                here = type(before)(*(part[lanes] for part in before))
+                here = type(before)(*(part[lanes] * goes_on for part in before))
                 new = self._step(y if norm is None else rms_norm(y, norm), here, parameters)
                 y = new.h if norm is None else y + new.h
                 after.append(type(before)(*(_put(p, lanes, n) for p, n in zip(before, new, strict=True))))
@@ -131,7 +137,9 @@ class NativeStack:
         outputs, after = self.read_lanes(x[:, None], state, None)
         return outputs[-1], after
 
-    def read_lanes(self, x: Array, state: State, lengths: NDArray[np.int64] | None) -> tuple[Array, State]:
+    def read_lanes(
+        self, x: Array, state: State, lengths: NDArray[np.int64] | None, fresh: NDArray[np.bool_] | None = None
+    ) -> tuple[Array, State]:
         """See `Stack`; lengths None: all lanes are whole."""
         after = []
         for (*weights, norm), before in zip(self._layers, state, strict=True):
@@ -140,7 +148,7 @@ class NativeStack:
             new = type(before)(*map(np.empty_like, before))
             c_0, c_T = (before.c, new.c) if self._has_c else (None, None)
             self._read_layer(
-                self._cell, inputs, before.h, c_0, *weights, None, lengths, h, new.h, c_T, None, self._threads
+                self._cell, inputs, before.h, c_0, *weights, fresh, lengths, h, new.h, c_T, None, self._threads
             )
             x = h if norm is None else x + h
             after.append(new)

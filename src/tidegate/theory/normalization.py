@@ -30,7 +30,10 @@ class Saved(NamedTuple):
 
 def rms_norm(x: Array, weight: Array) -> Array:
     """Return y ``(…, H)`` from ``x (…, H)`` and ``weight (H,)``, in the dtype of x."""
-    return forward(x, weight)[0]
+    # as `forward`, without what backward needs: a third of its passes over memory
+    y = x / np.sqrt(np.einsum("...h,...h->...", x, x) / x.dtype.type(x.shape[-1]) + EPS)[..., None]
+    y *= weight
+    return y
 
 
 def forward(x: Array, weight: Array) -> tuple[Array, Saved]:

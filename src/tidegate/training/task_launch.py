@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.text import Text
 
-from tidegate.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from tidegate.config import HORIZONS, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.model_folder import TOKENIZER, ModelFolder, read_tokenizer
-from tidegate.labelling import LabelConfig
+from tidegate.labelling import LEAST_STEPS, LabelConfig
 from tidegate.text.lines import read_texts
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.word_features import spoken
@@ -67,6 +68,9 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
     tuning, training = settings.tuning, settings.training
     folder = RunFolder(Path(out))
     samples = _samples(data, labels, tuning.task, training.seed)
+    if recorded is None and training.epochs is not None and not run.given & set(HORIZONS):
+        steps_an_epoch = math.ceil(samples.learnt / training.lanes)
+        training = dataclasses.replace(training, epochs=max(training.epochs, LEAST_STEPS / steps_an_epoch))
     if not samples.held_out:
         console.print("Nothing is kept for validation: the last step counts, whether it is the best or not.")
     base: ModelFolder | None = None
@@ -94,6 +98,8 @@ class Samples(NamedTuple):
     task: Callable[[Tokenizer], Task]
     texts: list[str]
     """of the training part, for the language model"""
+    learnt: int
+    """how many are learnt from"""
     held_out: int
     """how many are for validation"""
 
@@ -102,9 +108,10 @@ def _samples(data: DataConfig, labels: LabelConfig, task: str, seed: int) -> Sam
     if task == "tag":
         tagged = read_tag_split(data, labels, seed)
         texts = ["".join(spoken(sentence.tokens)) for sentence in tagged.train]
-        return Samples(lambda tokenizer: TagTask(tagged, tokenizer, labels), texts, len(tagged.validation))
+        return Samples(lambda tokenizer: TagTask(tagged, tokenizer, labels), texts, len(texts), len(tagged.validation))
     split = read_split(data, labels, seed)
-    return Samples(lambda tokenizer: ClassifyTask(split, tokenizer, labels), split.train.texts, len(split.validation))
+    texts = split.train.texts
+    return Samples(lambda tokenizer: ClassifyTask(split, tokenizer, labels), texts, len(texts), len(split.validation))
 
 
 def _train(
@@ -153,9 +160,10 @@ def _language_stage(
     text, labels, t = [*samples.texts], settings.labels, settings.training
     for argument in labels.unlabelled:
         text += [one for one in read_texts(argument, settings.data.columns, settings.data.encoding) if one.strip()]
-    distinct = list(dict.fromkeys(text))
+    # sorted first: the same texts make the same model, whichever of them have labels
+    distinct = sorted(set(text))
     order = np.random.Generator(np.random.PCG64(t.seed)).permutation(len(distinct))
-    # its validation part is the end: not of the texts without labels alone
+    # its validation part is the end: not the last of the alphabet
     lines = "".join(json.dumps({"text": distinct[i]}, ensure_ascii=False) + "\n" for i in order).encode()
     cache = cache_folder(run.cache).absolute()
     cache.mkdir(parents=True, exist_ok=True)
