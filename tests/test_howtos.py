@@ -120,15 +120,15 @@ def _tagged(folder: Path) -> None:
         (folder / text).write_text(STORY if name.isascii() else CHINESE_STORY, encoding="utf-8")
 
 
-def _shelves(folder: Path) -> None:
-    for once, new, many, shelf, blurb in (
-        ("books", "new-books", "books-many", "shelf", "blurb"),
-        ("图书", "新书", "图书多架", "书架", "简介"),
+def _letters(folder: Path) -> None:
+    for few, rest, several, column, text in (
+        ("labelled", "letters", "several", "letter", "Where is room"),
+        ("已标", "来信", "几个标签", "来信", "请问几点开门"),
     ):
-        rows = [(f"{shelf} {n % 12}", f"{blurb} {n % 12} {n}") for n in range(60)]
-        _written(folder / f"{once}.csv", (shelf, blurb), rows)
-        _written(folder / f"{many}.csv", (shelf, blurb), [(f"{a}|{shelf} 1", b) for a, b in rows])
-        _written(folder / f"{new}.csv", (blurb,), [(b,) for _, b in rows])
+        rows = [(f"label {n % 3}", f"{text} {n % 3} {n}?") for n in range(30)]
+        _written(folder / f"{few}.csv", ("label", column), rows)
+        _written(folder / f"{several}.csv", ("label", column), [(f"{a}|label 1", b) for a, b in rows])
+        _written(folder / f"{rest}.csv", (column,), [(f"{text} {n}?",) for n in range(60)])
 
 
 def _notes(folder: Path) -> None:
@@ -147,7 +147,7 @@ TEXTS: dict[str, Callable[[Path], None]] = {
     "adapter-a-customer": _customers,
     "sentiment-classifier": _reviews,
     "entity-tagger": _tagged,
-    "hundred-labels": _shelves,
+    "hundred-labels": _letters,
     "nearest-texts": _notes,
 }
 
