@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from tests.training.run_folders import PROTOCOL, write_run
 from tidegate.config import DataConfig, ModelConfig
@@ -39,6 +41,18 @@ def test_a_loss_of_a_part_of_the_validation_text(tmp_path):
 def test_parameters_are_those_of_the_model(tmp_path, config):
     run = summarize(write_run(tmp_path / "run", model=config))
     assert run.parameters == sum(p.numel() for p in LanguageModel(config, 11).parameters())
+
+
+def test_parameters_of_a_classifier_are_those_of_its_file(tmp_path):
+    path = write_run(tmp_path / "run")
+    (path / "config.json").unlink()
+    assert summarize(path).parameters is None  # before it first saved
+    save_file({"embedding.weight": np.zeros((11, 4), np.float32), "head.bias": np.zeros(3, np.float32)},
+              path / "classifier.safetensors")  # fmt: skip
+    run = summarize(path)
+    assert (run.tokenizer, run.parameters) == ("characters, 11", 47)
+    (path / "classifier.safetensors").write_bytes(b"torn")
+    assert "no whole safetensors file" in str(summarize(path).problem)
 
 
 def test_the_embedded_corpus_has_a_name(tmp_path):

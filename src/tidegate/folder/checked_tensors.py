@@ -55,6 +55,15 @@ def read_checked(file: Path, shapes: Shapes, metadata: Mapping[str, str]) -> dic
     return tensors
 
 
+def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors of a file, of which no more is read; a TidegateError where it is none."""
+    try:
+        with safetensors.safe_open(file, framework="np") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
+
+
 def _check(file: Path, tensors: Tensors, shapes: Shapes) -> None:
     if {name: tensor.shape for name, tensor in tensors.items()} != dict(shapes):
         raise TidegateError(f"{file}: the tensors are not those of the settings: {RESTORE}.")
