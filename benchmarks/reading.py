@@ -57,7 +57,7 @@ def timed(operation: Callable[[], object]) -> float:
 def training_sample(task: ClassifyTask, base: ModelFolder, threads: int) -> Sample:
     """Make the sampler of seconds an operation in training steps, each over the epoch's next texts."""
     config = TrainingConfig(lanes=LANES, dropout=0.3, output_dropout=0.3, threads=threads)
-    feed, state = task.begin(base.model, base, config, TuningConfig(model="", task="classify"))
+    feed, state = task.begin(base.model, [base], config, TuningConfig(model="", task="classify"))
 
     def sample() -> float:
         before = state.progress.tokens
@@ -77,12 +77,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     plan = Plan(rounds=arguments.rounds, threads=arguments.threads)
     base, labels = ModelFolder.read(arguments.base), LabelConfig(label_column=arguments.label_column)
     split = read_split(DataConfig(data=(arguments.data,)), labels, 0)
-    task, model = ClassifyTask(split, base.tokenizer, labels), base.model
+    task, model = ClassifyTask(split, base.tokenizer, "forward", labels), base.model
     head = {
         "head.weight": np.zeros((len(split.names), 3 * model.hidden_size), np.float32),
         "head.bias": np.zeros(len(split.names), np.float32),
     }
-    running = Classifier(ClassifierFolder(model, base.tokenizer, split.names, False, 1.0, {**base.tensors, **head}))
+    running = Classifier(
+        ClassifierFolder(model, base.tokenizer, split.names, False, 1.0, False, {**base.tensors, **head})
+    )
     texts = [split.train.texts[i] for i in np.random.default_rng(0).permutation(len(split.train))[:TEXTS]]
     ids = [text_ids(base.tokenizer, text) for text in texts]
     tokens = sum(map(len, ids))

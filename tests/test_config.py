@@ -23,6 +23,7 @@ OUT_OF_RANGE = [
     (ModelConfig, "embedding_size", 0),
     (ModelConfig, "cell", "lsmt"),
     (ModelConfig, "block", "dense"),
+    (ModelConfig, "direction", "down"),
     (DataConfig, "validation", 1.0),
     (DataConfig, "validation", -0.1),
     (DataConfig, "vocabulary", 1),
@@ -130,7 +131,8 @@ def test_each_field_of_the_model_changes_the_model(field, value):
 
 
 def test_each_field_of_the_model_is_tried():
-    assert {name for name, _ in MODEL_CHANGES} == {f.name for f in dataclasses.fields(ModelConfig)}
+    # the direction is one of the text that it reads: tests of the store and of the classifier try it
+    assert {name for name, _ in MODEL_CHANGES} == {f.name for f in dataclasses.fields(ModelConfig)} - {"direction"}
 
 
 TRAINING_CHANGES = [

@@ -12,6 +12,7 @@ from tidegate.errors import TidegateError, nearest
 
 Cell = Literal["rnn", "lstm", "gru", "gru_reset_before"]
 Block = Literal["residual", "plain"]
+Direction = Literal["forward", "backward"]
 TokenizerKind = Literal["bytes", "characters", "words", "whitespace", "bpe"]
 Schedule = Literal["linear", "cosine", "triangular"]
 CorpusName = Literal["shakespeare", "tang-poems"]
@@ -112,10 +113,14 @@ class ModelConfig:
     """residual: x + dropout(cell(rmsnorm(x))), which trains far better; plain: the classical stack of cells."""
     tied: bool = False
     """Share one matrix between the embedding and the output layer."""
+    direction: Direction = "forward"
+    """backward: it reads each document from its end; such a model cannot write, but a classifier may have one beside
+    the one that reads forward."""
 
     def __post_init__(self) -> None:
         one_of(self, "cell", Cell)
         one_of(self, "block", Block)
+        one_of(self, "direction", Direction)
         within(self, "layers", 1, 64)
         within(self, "hidden_size", 1, 16384)
         within(self, "embedding_size", 1, 16384)

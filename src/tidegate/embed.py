@@ -82,7 +82,7 @@ def vectors_of(
     encoder: Encoder, tokenizer: Tokenizer, texts: list[str], pooling: Pooling = "mean", scale: bool = True
 ) -> NDArray[np.float32]:
     """Return a vector for each text, ``(N, H)`` float32, or ``(N, 3 H)`` of pooling all."""
-    pooled = encoder.pooled([text_ids(tokenizer, text) for text in texts])
+    pooled = encoder.pooled([text_ids(tokenizer, text, encoder.config.direction) for text in texts])
     place = {"last": 0, "max": 1, "mean": 2}
     found = pooled.reshape(len(texts), -1) if pooling == "all" else pooled[:, place[pooling]]
     if scale:

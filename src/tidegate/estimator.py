@@ -43,6 +43,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         model: str = "base-en",
         recipe: Recipe = "direct",
         *,
+        backward: str | None = None,
         epochs: float | None = None,
         learning_rate: float | None = None,
         dropout: float | None = None,
@@ -58,6 +59,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         verbose shows the training as that does."""
         self.model = model
         self.recipe = recipe
+        self.backward = backward
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.dropout = dropout
@@ -107,7 +109,12 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         }
         code = finetune(
             TuningConfig(model=self.model, task="classify"),
-            LabelConfig(recipe=self.recipe, class_weights=self.class_weights, language_epochs=self.language_epochs),
+            LabelConfig(
+                recipe=self.recipe,
+                backward=self.backward,
+                class_weights=self.class_weights,
+                language_epochs=self.language_epochs,
+            ),
             DataConfig(data=(str(folder / "texts.jsonl"),), validation=self.validation, keep_duplicates=True),
             TrainingConfig(**given),
             RunConfig(out=str(folder / "model"), cache=str(folder / "cache"), given=frozenset(given)),

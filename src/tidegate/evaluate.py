@@ -112,6 +112,7 @@ def _tuning_text(config: EvaluateConfig, folder: ModelFolder, console: Console) 
 
 def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tuple[TokenStore, str]:
     """Return the tokens to measure on, and what they are."""
+    direction = folder.model.direction
     if config.data is not None:
         data = DataConfig(
             data=(config.data,),
@@ -121,7 +122,7 @@ def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tupl
             keep_duplicates=True,  # what is named is measured, all of it
         )
         data = with_standard_input(data, config.cache, console)
-        return prepare_text(data, config.cache, console, folder.tokenizer).train, config.data
+        return prepare_text(data, config.cache, console, folder.tokenizer).read_as(direction).train, config.data
     run = RunFolder(folder.path)
     if not run.record.exists():
         raise TidegateError(f"{folder.path} does not say what it was trained on: name a text with --data.")
@@ -131,7 +132,7 @@ def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tupl
             f"{folder.path} learnt from conversations, and the loss of their answers is in its card: name a text to "
             "measure by --data."
         )
-    prepared: Prepared = prepare_text(record.data, config.cache, console, folder.tokenizer)
+    prepared: Prepared = prepare_text(record.data, config.cache, console, folder.tokenizer).read_as(direction)
     if prepared.digest != record.data_digest:
         raise TidegateError(f"The text that {folder.path} was trained on has changed since: name one with --data.")
     if prepared.validation is None:

@@ -29,7 +29,7 @@ TAGGING: dict[str, Any] = {"epochs": 15.0, "thaw": 0.0, "output_dropout": 0.5}
 """where tagging differs: what stands above the encoder learns from nothing, so all learns from the start"""
 LEAST_STEPS = 150
 """so many steps are taken at least where no horizon is given: of a hundred texts an epoch has three"""
-OF_CLASSIFY = ("label_column", "multi_label", "class_weights", "longest")
+OF_CLASSIFY = ("backward", "label_column", "multi_label", "class_weights", "longest")
 OF_TAG = ("token_column", "tag_column", "tag_cell", "tag_units", "word_size", "rare_words")
 """settings of one task alone"""
 _OF_WINDOWS = ("ar", "tar", "output_sample", "shuffle", "window", "evaluation_tokens", "final_tokens")
@@ -48,6 +48,9 @@ class LabelConfig:
     """More text of the task, without labels, that ulmfit's language model learns from; may be given several times."""
     language_epochs: float = 2.0
     """Passes of ulmfit's language model over the task's text; a horizon such as --minutes is of the labels alone."""
+    backward: str | None = None
+    """Of classify: a second model, of the same shape and vocabulary, that reads the texts from their ends; of ulmfit it
+    may be any such model, MODEL itself as well: reading from the end is what it learns first."""
     test_data: str | None = None
     """Labelled texts that are measured once, at the end."""
     label_column: str = "label"
@@ -75,7 +78,7 @@ class LabelConfig:
     """Of tag: words that come fewer times than this share one vector."""
 
     def __post_init__(self) -> None:
-        check_paths(self, "unlabelled", "test_data")
+        check_paths(self, "unlabelled", "test_data", "backward")
         one_of(self, "class_weights", ClassWeights)
         one_of(self, "recipe", Recipe)
         within(self, "language_epochs", 1e-3, 1000)

@@ -65,6 +65,31 @@ def test_a_recipe(place, recipe):
     assert [one.labels for one in Classifier.load(folder).label([GOOD, BAD])] == [("好",), ("坏",)]
 
 
+def test_a_second_model_that_reads_from_the_end(place):
+    """ulmfit has MODEL itself learn to; a model that was trained so serves the other recipes."""
+    more = ("--epochs", 15, "--learning-rate", 0.02)
+    out = tune(place, "both", "--backward", place / "base", "--language-epochs", 3, *more)
+    assert "read from its end" in out
+    for end, direction in (("", "forward"), ("-backward", "backward")):
+        config = json.loads((place / f"both-language-model{end}/config.json").read_text("utf-8"))
+        assert config["model"]["direction"] == direction
+    assert json.loads((place / "both/labels.json").read_text("utf-8"))["both"] is True
+    assert [one.labels for one in Classifier.load(place / "both").label([GOOD, BAD])] == [("好",), ("坏",)]
+    assert "is finished" in command("finetune", "--resume", place / "both")
+
+    turned = place / "both-language-model-backward"
+    direct = ("--recipe", "direct", *more)
+    tune(place, "direct-both", *direct, "--backward", turned, expect=2)  # of another vocabulary than base: it grew
+    words = ("finetune", place / "both-language-model", place / "reviews.csv", "--task", "classify", *SMALL, *direct)
+    command(*words, "--backward", turned, "--out", place / "direct-both")
+    command(*words, "--out", place / "x", "--backward", place / "both-language-model", expect=2)  # reads forward, too
+    assert "cannot write" in command("generate", turned, expect=2)
+    assert "Validation text" in command("evaluate", turned) or "validation text" in command("evaluate", turned)
+    tagged = place / "tagged.txt"
+    tagged.write_text("".join(f"a X\n{n} Y\n\n" for n in range(12)), encoding="utf-8")
+    assert "reads from the end" in command("finetune", turned, tagged, "--task", "tag", "--recipe", "fast", expect=2)
+
+
 def test_ulmfit_and_the_command_that_labels(place):
     out = tune(
         place, "ulmfit", "--test-data", place / "test.csv", "--unlabelled", place / "more.csv",

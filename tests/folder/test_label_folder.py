@@ -15,7 +15,7 @@ from tidegate.folder.label_folder import ClassifierFolder, classifier_shapes, re
 
 @pytest.fixture
 def folder(tmp_path):
-    return ClassifierFolder(*parts(), ("好", "坏"), False, 1.5, tensors()), tmp_path
+    return ClassifierFolder(*parts(), ("好", "坏"), False, 1.5, False, tensors()), tmp_path
 
 
 def parts():
@@ -50,9 +50,10 @@ def test_what_is_written_is_read(folder):
         ({"temperature": 0.0}, "must be above 0"),
         ({"temperature": "1"}, "no float"),
         ({"multi_label": 1}, "no bool"),
+        ({"both": True}, "other names or shapes"),
         ({"tokenizer_digest": "x"}, "another tokenizer"),
         ({"format": "tidegate-model"}, "was wanted"),
-        ({"format_version": 2}, "version 2"),
+        ({"format_version": 1}, "version 1"),
         ({"extra": 1}, "other fields"),
         ({"model": {"hidden_size": -1}}, "hidden_size"),
     ],

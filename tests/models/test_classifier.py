@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tidegate.config import ModelConfig
 from tidegate.folder.label_folder import ClassifierFolder, classifier_shapes
 from tidegate.models import classifier as module
 from tidegate.models.classifier import Classifier, label_loss
+from tidegate.nn.dropout import DropoutMasks, Shares
 from tidegate.runtime import classifier as runtime
 from tidegate.runtime import encoder, stack
 from tidegate.theory.layout import GATES
@@ -24,10 +26,10 @@ FORMS = [
 TEXTS = ["But soft", "春眠不覺曉，處處聞啼鳥。" * 5, "i", "It is the east!\nROMEO" * 3]
 
 
-def random_classifier(config, labels=3, vocabulary=20, seed=0):
-    model = Classifier(config, vocabulary, labels)
+def random_classifier(config, labels=3, vocabulary=20, seed=0, both=False):
+    model = Classifier(config, vocabulary, labels, both)
     rng = np.random.default_rng(seed)
-    shapes = classifier_shapes(config, vocabulary, labels)
+    shapes = classifier_shapes(config, vocabulary, labels, both)
     assert {name: tuple(p.shape) for name, p in model.named_parameters()} == shapes
     model.load_tensors({name: rng.normal(size=s).astype(np.float32) * np.float32(0.5) for name, s in shapes.items()})
     return model
@@ -116,7 +118,7 @@ def test_the_running_half_gives_the_same(config, numpy_stack, monkeypatch):
         monkeypatch.setattr(encoder, "stack", stack.NumpyStack)
     tokenizer = tokenizer_of("characters")
     model = random_classifier(config, vocabulary=tokenizer.vocabulary_size)
-    folder = ClassifierFolder(config, tokenizer, ("x", "y", "z"), False, 2.0, model.tensors())
+    folder = ClassifierFolder(config, tokenizer, ("x", "y", "z"), False, 2.0, False, model.tensors())
     running = runtime.Classifier(folder)
     monkeypatch.setattr(encoder, "CHUNK", 7)
     monkeypatch.setattr(encoder, "BATCH", 3)
@@ -128,7 +130,46 @@ def test_the_running_half_gives_the_same(config, numpy_stack, monkeypatch):
         np.testing.assert_allclose(row, expected, rtol=1e-4, atol=2e-5)
     p = torch.softmax(torch.from_numpy(found) / 2, dim=1).numpy()
     np.testing.assert_allclose(running.probabilities(TEXTS), p, rtol=1e-5)
-    several = runtime.Classifier(ClassifierFolder(config, tokenizer, ("x", "y", "z"), True, 2.0, model.tensors()))
+    several = runtime.Classifier(
+        ClassifierFolder(config, tokenizer, ("x", "y", "z"), True, 2.0, False, model.tensors())
+    )
     np.testing.assert_allclose(several.probabilities(TEXTS), 1 / (1 + np.exp(-found / 2)), rtol=1e-5)
     one = several.label(TEXTS)[1]
     assert one.labels == tuple(name for name, p in zip("xyz", one.probabilities, strict=True) if p > 0.5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_second_encoder_reads_from_the_other_end(direction):
+    config = replace(FORMS[0], direction=direction)
+    tokenizer = tokenizer_of("characters")
+    model = random_classifier(config, vocabulary=tokenizer.vocabulary_size, both=True)
+    running = runtime.Classifier(
+        ClassifierFolder(config, tokenizer, ("x", "y", "z"), False, 1.0, True, model.tensors())
+    )
+    found = running.logits(TEXTS)
+    ids = [encoder.text_ids(tokenizer, text).astype(np.int64) for text in TEXTS]
+    inputs = torch.zeros(max(map(len, ids)), len(ids), dtype=torch.long)
+    for lane, one in enumerate(ids):
+        inputs[: len(one), lane] = torch.from_numpy(one if direction == "forward" else encoder.turned(one))
+    lengths = torch.tensor([len(one) for one in ids])
+    with torch.no_grad():
+        np.testing.assert_allclose(found, model(inputs, lengths).numpy(), rtol=1e-4, atol=2e-5)
+        for lane, one in enumerate(ids):  # from the theory of it: each text by itself, from either end
+            parts = []
+            for of, order in zip((model, model.second), (one, encoder.turned(one)), strict=True):
+                order = order if direction == "forward" else encoder.turned(order)
+                x = of.encode(torch.from_numpy(order)[:, None]).x[:, 0]
+                parts += [x[-1], x.amax(0), x.mean(0)]
+            expected = model.head(torch.cat(parts)).numpy()
+            np.testing.assert_allclose(found[lane], expected, rtol=1e-4, atol=2e-5)
+
+
+def test_masks_of_a_second_encoder_are_its_own():
+    config = ModelConfig(hidden_size=64, layers=1)
+    model = random_classifier(config, both=True)
+    model.second.load_tensors(dict(model.tensors()))
+    same_from_both_ends = torch.full((5, 2), 3), torch.tensor([5, 4])
+    without = model.pooled(*same_from_both_ends)
+    torch.testing.assert_close(without[:, : 3 * 64], without[:, 3 * 64 :])
+    masked = model.pooled(*same_from_both_ends, DropoutMasks(Shares(hidden=0.5, input=0.5), 0, 0))
+    assert not torch.allclose(masked[:, : 3 * 64], masked[:, 3 * 64 :])

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tidegate.errors import TidegateError
 from tidegate.text.block_work import Ids, divided, encode
 from tidegate.text.blocks import Block
 from tidegate.text.corpus import Piece
-from tidegate.text.store import StoreWriter, TokenStore, id_dtype
+from tidegate.text.store import ReversedStore, StoreWriter, TokenStore, id_dtype
 from tidegate.text.tokenizer import Tokenizer, from_json, train
 
 PIECES = [Piece("床前明月光\n", True), Piece("moon", False), Piece("疑是地上霜", True), Piece("?", True)]
@@ -41,6 +41,34 @@ def test_the_ids_are_documents_and_their_tokens(tmp_path: Path) -> None:
     assert store.byte_count == len(expected) - 3
     assert store.character_count == sum(len(piece.text) for piece in PIECES)
     assert store.unknown_count == 0
+
+
+DOCUMENTS = st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=6)
+
+
+@given(documents=DOCUMENTS, cut=st.booleans(), start=st.integers(0, 50), stop=st.integers(0, 50))
+@settings(max_examples=60, deadline=None)
+def test_read_from_the_end_each_document_follows_its_token(documents, cut, start, stop) -> None:
+    """`cut`: the text begins amid a document, as a validation part may."""
+    assume(documents[0] or not cut)
+    parts = [[] if cut and not place else [256] for place in range(len(documents))]
+    ids = [token for head, document in zip(parts, documents, strict=True) for token in [*head, *document]]
+    expected = [token for document in documents[::-1] for token in [256, *document[::-1]]]
+    store = object.__new__(TokenStore)
+    store._shards, store._shard_tokens, store._tokens = [np.array(ids, np.int64)], max(1, len(ids)), len(ids)
+    store._marks_from, store.is_marked = None, False
+    store.document_starts = np.flatnonzero(np.array(ids) == 256).astype(np.int64)
+    store.byte_count = store.character_count = store.unknown_count = 0
+    store.tokenizer_digest = ""
+    turned = ReversedStore(store, 256)
+    assert len(turned) == len(expected)
+    assert turned.read(0, len(turned)).tolist() == expected
+    assert turned.document_starts.tolist() == [i for i, token in enumerate(expected) if token == 256]
+    start, stop = sorted((min(start, len(turned)), min(stop, len(turned))))
+    assert turned.read(start, stop).tolist() == expected[start:stop]
+    assert turned.read_marked(start, stop)[1].all()
+    with pytest.raises(IndexError):
+        turned.read(0, len(turned) + 1)
 
 
 def test_unknown_tokens_are_counted(tmp_path: Path) -> None:

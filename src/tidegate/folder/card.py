@@ -101,6 +101,7 @@ def _model_rows(card: Card) -> list[tuple[str, str]]:
         ("hidden size, H", str(m.hidden_size)),
         ("embedding size, E", str(m.E)),
         ("block", m.block),
+        *([("direction", "each document from its end")] if m.direction == "backward" else []),
         ("output layer", "shared with the embedding" if m.tied else "free"),
         ("parameters", f"{card.parameters:,}"),
     ]
@@ -111,6 +112,8 @@ def _command(card: Card, folder: str) -> str:
         return f"tidegate generate {_quoted(card.base)} --adapter {_quoted(folder)}"
     if card.labels:
         return f"tidegate {card.verb} {_quoted(folder)} < texts.txt"
+    if card.model.direction == "backward":
+        return f"tidegate evaluate {_quoted(folder)} --data text.txt"
     return f"tidegate generate {_quoted(folder)}"
 
 
@@ -125,6 +128,8 @@ def _python(card: Card, folder: str) -> str:
             f"from tidegate.runtime.classifier import Classifier\n\nclassifier = Classifier.load({folder!r})\n"
             "print(classifier.label(['a text', 'another']))"
         )
+    if card.model.direction == "backward":
+        return f"from tidegate.folder.model_folder import ModelFolder\n\nprint(ModelFolder.read({folder!r}).model)"
     model = f"{card.base!r}, [{folder!r}]" if card.is_adapter else repr(folder)
     return f"import tidegate\n\nfor piece in tidegate.load({model}).stream():\n    print(piece, end='', flush=True)"
 

@@ -23,11 +23,13 @@ from tidegate.text.labelled import LONGEST_LABEL, MOST_LABELS
 from tidegate.text.tokenizer import Tokenizer
 
 LABELS, WEIGHTS = "labels.json", "classifier.safetensors"
-FORMAT, FORMAT_VERSION = "tidegate-classifier", 1
+FORMAT, FORMAT_VERSION = "tidegate-classifier", 2
+SECOND = "second."
+"""the beginning of the names of a second encoder's tensors"""
 LABELS_LIMIT = 8 << 20
 FIELDS = {
     "format": str, "format_version": int, "model": dict, "vocabulary_size": int, "tokenizer_digest": str,
-    "labels": list, "multi_label": bool, "temperature": float,
+    "labels": list, "multi_label": bool, "temperature": float, "both": bool,
 }  # fmt: skip
 
 
@@ -43,6 +45,8 @@ class ClassifierFolder:
     """whether each label has a probability of its own"""
     temperature: float
     """what the logits are divided by, fitted on validation texts"""
+    both: bool
+    """whether a second encoder of the same shape reads the texts from the other end"""
     tensors: dict[str, NDArray[np.float32]] = field(repr=False)
     """by the names of `classifier_shapes`"""
 
@@ -54,10 +58,14 @@ def encoder_shapes(model: ModelConfig, vocabulary_size: int) -> dict[str, tuple[
     }
 
 
-def classifier_shapes(model: ModelConfig, vocabulary_size: int, labels: int) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of every tensor of a classifier."""
-    head = {"head.weight": (labels, 3 * model.hidden_size), "head.bias": (labels,)}
-    return encoder_shapes(model, vocabulary_size) | head
+def classifier_shapes(
+    model: ModelConfig, vocabulary_size: int, labels: int, both: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor of a classifier; both: of one with a second encoder."""
+    encoder = encoder_shapes(model, vocabulary_size)
+    second = {f"{SECOND}{name}": shape for name, shape in encoder.items()} if both else {}
+    head = {"head.weight": (labels, (6 if both else 3) * model.hidden_size), "head.bias": (labels,)}
+    return encoder | second | head
 
 
 def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
@@ -72,13 +80,15 @@ def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
         "labels": list(classifier.labels),
         "multi_label": classifier.multi_label,
         "temperature": float(classifier.temperature),
+        "both": classifier.both,
     }
     write_checked(path / WEIGHTS, classifier.tensors, _shapes(classifier), _metadata(classifier))
     write_settings(path / LABELS, content, classifier.tokenizer)
 
 
 def _shapes(classifier: ClassifierFolder) -> dict[str, tuple[int, ...]]:
-    return classifier_shapes(classifier.model, classifier.tokenizer.vocabulary_size, len(classifier.labels))
+    model, vocabulary = classifier.model, classifier.tokenizer.vocabulary_size
+    return classifier_shapes(model, vocabulary, len(classifier.labels), classifier.both)
 
 
 def _metadata(classifier: ClassifierFolder) -> dict[str, str]:
@@ -109,6 +119,7 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
         tuple(content["labels"]),
         content["multi_label"],
         content["temperature"],
+        content["both"],
         {},
     )
     tensors = read_checked(path / WEIGHTS, _shapes(empty), _metadata(empty))

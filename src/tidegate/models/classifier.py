@@ -3,6 +3,9 @@
     p = (x_T, max_t x_t, mean_t x_t)        concat pooling (Howard & Ruder 2018, arXiv 1801.06146, section 3.3)
     logits = W dropout(p) + b
 
+Of a second encoder, which reads from the other end, the same vectors stand after those of the first. Howard & Ruder
+average the answers of two classifiers instead; one head over both learns what each is good for.
+
 The same computation as `tidegate.runtime.classifier`.
 """
 
@@ -14,10 +17,12 @@ from torch.nn import functional as F
 
 from tidegate.config import ModelConfig
 from tidegate.models.encoder import Encoder, State
-from tidegate.nn.dropout import DropoutMasks
+from tidegate.nn.dropout import DropoutMasks, mix
 
 CHUNK = 256
 """steps that are read at a time"""
+_SECOND = 7
+"""sets the masks of a second encoder apart"""
 
 
 class Classifier(Encoder):
@@ -26,11 +31,17 @@ class Classifier(Encoder):
     The parameters' names and shapes are those of `tidegate.folder.label_folder.classifier_shapes`.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, labels: int) -> None:
-        """Draw start values, as `Encoder.draw_embedding` has them; the head is zero, so that all labels are equal."""
+    def __init__(self, config: ModelConfig, vocabulary_size: int, labels: int, both: bool = False) -> None:
+        """Draw start values, as `Encoder.draw_embedding` has them; the head is zero, so that all labels are equal.
+
+        both: with a second encoder of the same shape, that reads the texts from the other end.
+        """
         super().__init__(config, vocabulary_size)
-        self.head = nn.Linear(3 * config.hidden_size, labels)
-        self.draw_embedding()
+        self.second = Encoder(config, vocabulary_size) if both else None
+        self.head = nn.Linear((6 if both else 3) * config.hidden_size, labels)
+        for encoder in (self, self.second):
+            if encoder is not None:
+                encoder.draw_embedding()
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -45,7 +56,7 @@ class Classifier(Encoder):
         return self.logits(self.pooled(inputs, lengths, masks, longest), masks)
 
     def logits(self, pooled: Tensor, masks: DropoutMasks | None = None) -> Tensor:
-        """Compute the logits ``(B, K)`` from what pooling gives, ``(B, 3 H)``."""
+        """Compute the logits ``(B, K)`` from what pooling gives, ``(B, 3 H)``, of two encoders ``(B, 6 H)``."""
         if masks is not None:
             pooled = masks.units(pooled.unsqueeze(0), masks.shares.output, self.config.layers + 2).squeeze(0)
         found: Tensor = self.head(pooled)
@@ -54,36 +65,56 @@ class Classifier(Encoder):
     def pooled(
         self, inputs: Tensor, lengths: Tensor, masks: DropoutMasks | None = None, longest: int | None = None
     ) -> Tensor:
-        """Compute the last vector of each text, the largest and the mean of each unit, ``(B, 3 H)``.
+        """Compute the last vector of each text, the largest and the mean of each unit, ``(B, 3 H)``; then those of the
+        second encoder, if there is one.
 
         The text is read in chunks of which the state is carried on; before the last `longest` steps nothing is kept for
         the gradient, so that a text of any length can be learnt from.
         """
-        T = len(inputs)
-        # by the shortest: every text's end is learnt from
-        learnt_from = 0 if longest is None else max(0, int(lengths.min()) - longest)
-        state: State | None = None
-        last = largest = total = None
-        begin = 0
-        while begin < T:
-            end = min(begin + CHUNK, T) if begin >= learnt_from else min(begin + CHUNK, learnt_from)
-            with torch.set_grad_enabled(torch.is_grad_enabled() and begin >= learnt_from):
-                here = (lengths - begin).clamp(0, end - begin)
-                features = self.encode(inputs[begin:end], state, None, masks, here)
-                state, x = features.state, features.x
-                within = (torch.arange(end - begin).unsqueeze(1) < here).unsqueeze(-1)
-                ends_here = ((lengths > begin) & (lengths <= end)).unsqueeze(-1)
-                found = x[(here - 1).clamp(min=0), torch.arange(len(here))]
-                last = found if last is None else torch.where(ends_here, found, last)
-                highest = x.masked_fill(~within, -torch.inf).amax(0)
-                largest = highest if largest is None else torch.maximum(largest, highest)
-                added = (x * within).sum(0)
-                total = added if total is None else total + added
-            begin = end
-        assert last is not None
-        assert largest is not None
-        assert total is not None
-        return torch.cat([last, largest, total / lengths.unsqueeze(-1)], dim=-1)
+        found = pooled_by(self, inputs, lengths, masks, longest)
+        if self.second is None:
+            return found
+        if masks is not None:  # its units are others
+            masks = DropoutMasks(masks.shares, mix(masks.seed, _SECOND), masks.step)
+        return torch.cat([found, pooled_by(self.second, turned(inputs, lengths), lengths, masks, longest)], dim=-1)
+
+
+def turned(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Return ``(T, B)`` with each text read from its other end, but for its first token, the document's."""
+    place = torch.arange(len(inputs)).unsqueeze(1)
+    other = torch.where((place > 0) & (place < lengths), lengths - place, place)
+    return inputs.gather(0, other)
+
+
+def pooled_by(
+    encoder: Encoder, inputs: Tensor, lengths: Tensor, masks: DropoutMasks | None, longest: int | None
+) -> Tensor:
+    """Compute the vectors ``(B, 3 H)`` of `Classifier.pooled` with one encoder."""
+    T = len(inputs)
+    # by the shortest: every text's end is learnt from
+    learnt_from = 0 if longest is None else max(0, int(lengths.min()) - longest)
+    state: State | None = None
+    last = largest = total = None
+    begin = 0
+    while begin < T:
+        end = min(begin + CHUNK, T) if begin >= learnt_from else min(begin + CHUNK, learnt_from)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and begin >= learnt_from):
+            here = (lengths - begin).clamp(0, end - begin)
+            features = encoder.encode(inputs[begin:end], state, None, masks, here)
+            state, x = features.state, features.x
+            within = (torch.arange(end - begin).unsqueeze(1) < here).unsqueeze(-1)
+            ends_here = ((lengths > begin) & (lengths <= end)).unsqueeze(-1)
+            found = x[(here - 1).clamp(min=0), torch.arange(len(here))]
+            last = found if last is None else torch.where(ends_here, found, last)
+            highest = x.masked_fill(~within, -torch.inf).amax(0)
+            largest = highest if largest is None else torch.maximum(largest, highest)
+            added = (x * within).sum(0)
+            total = added if total is None else total + added
+        begin = end
+    assert last is not None
+    assert largest is not None
+    assert total is not None
+    return torch.cat([last, largest, total / lengths.unsqueeze(-1)], dim=-1)
 
 
 def label_loss(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """A classifier that runs: texts in, probabilities of labels out, without PyTorch.
 
-    p = (x_T, max_t x_t, mean_t x_t)        x: what the encoder gives for each token of the text
+    p = (x_T, max_t x_t, mean_t x_t)        x: what the encoder gives for each token of the text; of a second encoder,
+                                            which reads from the other end, the same after it
     z = (W p + b) / temperature
     softmax(z), or, where a text may have several labels, the logistic function of each
 
@@ -16,8 +17,8 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from tidegate.folder.label_folder import ClassifierFolder, read_classifier
-from tidegate.runtime.encoder import BATCH, Encoder, text_ids
+from tidegate.folder.label_folder import SECOND, ClassifierFolder, read_classifier
+from tidegate.runtime.encoder import BATCH, Encoder, text_ids, turned
 from tidegate.runtime.stack import Array
 
 SORTED = 16 * BATCH
@@ -45,7 +46,10 @@ class Classifier:
         c, t = folder.model, folder.tensors
         self.config, self.tokenizer, self.labels = c, folder.tokenizer, folder.labels
         self.multi_label, self.temperature = folder.multi_label, folder.temperature
-        self._encoder = Encoder(c, t)
+        self._encoders = [Encoder(c, t)]
+        if folder.both:
+            second = {name.removeprefix(SECOND): w for name, w in t.items() if name.startswith(SECOND)}
+            self._encoders.append(Encoder(c, second))
         self._head = t["head.weight"], t["head.bias"]
 
     @classmethod
@@ -84,6 +88,10 @@ class Classifier:
         return np.asarray(self.pooled(texts) @ weight.T + bias, np.float32)
 
     def pooled(self, texts: Sequence[str]) -> Array:
-        """Return a vector for each text, ``(N, 3 H)`` float32: the last, the largest, the mean."""
-        found = self._encoder.pooled([text_ids(self.tokenizer, text) for text in texts])
-        return found.reshape(len(texts), 3 * self.config.hidden_size)
+        """Return a vector for each text, ``(N, 3 H)`` float32: the last, the largest, the mean; of two encoders
+        ``(N, 6 H)``."""
+        ids = [text_ids(self.tokenizer, text, self.config.direction) for text in texts]
+        found = [self._encoders[0].pooled(ids)]
+        if len(self._encoders) > 1:
+            found.append(self._encoders[1].pooled([turned(one) for one in ids]))
+        return np.concatenate(found, axis=1).reshape(len(texts), len(found) * 3 * self.config.hidden_size)

@@ -13,7 +13,7 @@ from typing import NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from tidegate.config import ModelConfig
+from tidegate.config import Direction, ModelConfig
 from tidegate.folder.tensors import Tensors
 from tidegate.runtime.stack import Array, layer_weights, stack
 from tidegate.text.normalize import refuse_surrogates
@@ -122,7 +122,14 @@ def shared_out(lengths: Sequence[int], lanes: int) -> list[list[int]]:
     return found
 
 
-def text_ids(tokenizer: Tokenizer, text: str) -> Ids:
-    """Return a text's ids, after the document token; what the vocabulary lacks is unknown."""
+def text_ids(tokenizer: Tokenizer, text: str, direction: Direction = "forward") -> Ids:
+    """Return a text's ids as a model of this direction reads them, after the document token; what the vocabulary lacks
+    is unknown."""
     refuse_surrogates(text, "The text")
-    return np.concatenate([np.array([tokenizer.document_id], np.uint32), tokenizer.encode(text.strip())])
+    ids = np.concatenate([np.array([tokenizer.document_id], np.uint32), tokenizer.encode(text.strip())])
+    return ids if direction == "forward" else turned(ids)
+
+
+def turned(ids: Ids) -> Ids:
+    """Return the ids of a text as they are read from the other end, after the document token as well."""
+    return np.concatenate([ids[:1], ids[:0:-1]])

@@ -60,6 +60,11 @@ class Model:
 
         documents: how many documents the model learnt from, None if that is not known.
         """
+        if config.direction == "backward":
+            raise TidegateError(
+                "The model reads texts from their ends, for a classifier that has one of each direction, and cannot "
+                "write: give one that reads forward."
+            )
         check_tensors(tensors, config, tokenizer.vocabulary_size, "The model")
         self.config = config
         self.tokenizer = tokenizer

@@ -7,6 +7,7 @@ A preparation that is killed while it encodes goes on where it was.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from tidegate.config import Direction
 from tidegate.errors import TidegateError
 from tidegate.text.block_work import divided
 from tidegate.text.corpus import Piece
@@ -28,7 +30,7 @@ from tidegate.text.processes import ids_of
 from tidegate.text.sources import TextArgument
 from tidegate.text.split_text import Progress, SplitText, changed, read_text
 from tidegate.text.store import FORMAT_VERSION as STORE_VERSION
-from tidegate.text.store import SHARD_TOKENS, StoreWriter, TokenStore, id_dtype
+from tidegate.text.store import SHARD_TOKENS, ReversedStore, StoreWriter, TokenStore, id_dtype
 from tidegate.text.tokenizer import Tokenizer, from_json, train
 from tidegate.text.tokenizers.base import canonical_digest
 
@@ -57,6 +59,14 @@ class Prepared:
     """tells content and split, whatever the tokenizer: equal digests mean the same validation text"""
     found: Found
     """what the text has, for people"""
+
+    def read_as(self, direction: Direction) -> Prepared:
+        """Return the same text as a model of this direction reads it."""
+        if direction == "forward":
+            return self
+        document_id = self.tokenizer.document_id
+        validation = None if self.validation is None else ReversedStore(self.validation, document_id)
+        return dataclasses.replace(self, train=ReversedStore(self.train, document_id), validation=validation)
 
 
 def prepare(

@@ -93,6 +93,33 @@ class TokenStore:
         return ids
 
 
+class ReversedStore(TokenStore):
+    """A store whose documents are read from their ends, each after its document token as ever.
+
+    The documents stand in reverse order, too: ``D a b D c`` is read as ``D c D b a``.
+    """
+
+    def __init__(self, store: TokenStore, document_id: int) -> None:
+        """Look at a store the other way round; nothing is copied."""
+        if store.is_marked:
+            raise ValueError("answers are learnt forward alone")
+        starts, self._document_id = store.document_starts, document_id
+        self._store, self._marks_from, self.is_marked = store, None, False
+        # turned round, a document's token comes last: one step later it is the next one's first. A text that is cut
+        # amid a document has none to drop
+        self._tokens = len(store) + (not len(starts) or int(starts[0]) > 0)
+        self.byte_count, self.character_count = store.byte_count, store.character_count
+        self.unknown_count, self.tokenizer_digest = store.unknown_count, store.tokenizer_digest
+        self.document_starts = np.concatenate([[0], len(store) - starts[starts > 0][::-1]]).astype(np.int64)
+
+    def _read(self, start: int, stop: int) -> NDArray[np.int64]:
+        if not 0 <= start <= stop <= self._tokens:
+            raise IndexError(f"tokens {start} to {stop} of a store of {self._tokens}")
+        end = len(self._store) + 1
+        ids = self._store.read(end - max(stop, 1), end - max(start, 1))[::-1]
+        return np.concatenate([[self._document_id], ids]) if start == 0 < stop else ids
+
+
 class StoreWriter:
     """Writes a store into a folder, one part after another; only `finish` makes it one that can be opened.
 

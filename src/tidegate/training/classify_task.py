@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tidegate.config import DataConfig, ModelConfig, TrainingConfig
+from tidegate.config import DataConfig, Direction, ModelConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.label_folder import ClassifierFolder, encoder_shapes, write_classifier
 from tidegate.folder.model_folder import ModelFolder
@@ -76,10 +76,12 @@ def read_split(data: DataConfig, labels: LabelConfig, seed: int) -> Split:
     return Split(names, train, validation, test, digest, whole)
 
 
-def encoded(texts: LabelledTexts, names: tuple[str, ...], tokenizer: Tokenizer, multi_label: bool) -> EncodedTexts:
-    """Return texts as a model reads them."""
+def encoded(
+    texts: LabelledTexts, names: tuple[str, ...], tokenizer: Tokenizer, direction: Direction, multi_label: bool
+) -> EncodedTexts:
+    """Return texts as a model of this direction reads them."""
     return EncodedTexts(
-        [text_ids(tokenizer, text) for text in texts.texts], targets_of(texts.labels, names, multi_label)
+        [text_ids(tokenizer, text, direction) for text in texts.texts], targets_of(texts.labels, names, multi_label)
     )
 
 
@@ -98,10 +100,10 @@ def class_weights(texts: EncodedTexts, labels: int, how: str) -> torch.Tensor | 
 def pool_all(
     classifier: Classifier, texts: EncodedTexts, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> torch.Tensor:
-    """Return what a classifier's encoder makes of texts, ``(N, 3 H)``."""
+    """Return what a classifier's encoder makes of texts, ``(N, 3 H)``, or two of them, ``(N, 6 H)``."""
     if texts.pooled is not None:
         return texts.pooled
-    found = torch.empty(len(texts.ids), 3 * classifier.config.hidden_size)
+    found = torch.empty(len(texts.ids), classifier.head.in_features)
     order = np.argsort(texts.lengths, kind="stable").astype(np.int64)
     for begin in range(0, len(order), SIDE_BY_SIDE):
         places = order[begin : begin + SIDE_BY_SIDE]
@@ -125,6 +127,7 @@ class ClassifyTask:
 
     split: Split
     tokenizer: Tokenizer
+    direction: Direction
     settings: LabelConfig
     what: str = "Classifier"
     verb: str = "classify"
@@ -133,20 +136,24 @@ class ClassifyTask:
 
     def __post_init__(self) -> None:
         self.digest = self.split.digest
-        multi = self.settings.multi_label
-        parts = (self.split.train, self.split.validation)
-        self.train, self.validation = (encoded(part, self.split.names, self.tokenizer, multi) for part in parts)
+        self.train, self.validation = (self._encoded(part) for part in (self.split.train, self.split.validation))
         self._weights = class_weights(self.train, len(self.split.names), self.settings.class_weights)
         self._held_out = self.validation
 
+    def _encoded(self, texts: LabelledTexts) -> EncodedTexts:
+        return encoded(texts, self.split.names, self.tokenizer, self.direction, self.settings.multi_label)
+
     def begin(
-        self, model: ModelConfig, base: ModelFolder | None, training: TrainingConfig, tuning: TuningConfig
+        self, model: ModelConfig, bases: Sequence[ModelFolder], training: TrainingConfig, tuning: TuningConfig
     ) -> tuple[SampleFeed, TrainState]:
         """See `Task`."""
         torch.manual_seed(training.seed)
-        classifier = Classifier(model, self.tokenizer.vocabulary_size, len(self.split.names))
-        if base is not None and self.settings.recipe != "scratch":
-            take_encoder(classifier, base)
+        both = self.settings.backward is not None
+        classifier = Classifier(model, self.tokenizer.vocabulary_size, len(self.split.names), both)
+        if self.settings.recipe != "scratch":
+            for encoder, base in zip((classifier, classifier.second), bases, strict=False):
+                assert encoder is not None
+                take_encoder(encoder, base)
         freeze(classifier, tuning.freeze)
         if self.settings.recipe == "fast":
             freeze_encoder(classifier)
@@ -183,14 +190,16 @@ class ClassifyTask:
     def write(self, path: Path, model: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """See `Task`."""
         names, multi = self.split.names, self.settings.multi_label
-        write_classifier(path, ClassifierFolder(model, self.tokenizer, names, multi, self.temperature, dict(weights)))
+        both = self.settings.backward is not None
+        folder = ClassifierFolder(model, self.tokenizer, names, multi, self.temperature, both, dict(weights))
+        write_classifier(path, folder)
 
     def finish(self, path: Path, state: TrainState, console: Console) -> tuple[dict[str, float], list[str]]:
         """Calibrate, measure the model and the peer, write the report."""
         multi, split = self.settings.multi_label, self.split
         parts = {"validation": (split.validation, self.validation)} if len(split.validation) else {}
         if split.test is not None:
-            parts["test"] = (split.test, encoded(split.test, split.names, self.tokenizer, multi))
+            parts["test"] = (split.test, self._encoded(split.test))
         parts = parts or {"training": (split.train, self.train)}
         with waiting(console, "measuring") as progress:
             logits = {part: logits_of(state.classifier, texts, progress) for part, (_, texts) in parts.items()}

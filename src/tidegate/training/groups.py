@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from tidegate.config import TrainingConfig
+from tidegate.folder.label_folder import SECOND
 from tidegate.models.encoder import Encoder
 from tidegate.tuning import TuningConfig
 
@@ -24,7 +25,7 @@ def freeze(model: Encoder, parts: tuple[str, ...]) -> None:
     """Have the weights of these parts stay as they are."""
     for part in parts:
         for name, parameter in model.named_parameters():
-            if name.startswith(OF_PART[part]):
+            if name.removeprefix(SECOND).startswith(OF_PART[part]):
                 parameter.requires_grad_(False)
 
 
@@ -60,6 +61,7 @@ def parameter_groups(model: nn.Module, config: TrainingConfig, tuning: TuningCon
 
 def _depth(name: str, layers: int) -> int:
     """Return how many layers lie between a parameter's and the top: 0 for the output layer, L + 1 for the embedding."""
+    name = name.removeprefix(SECOND)
     if name.startswith(OF_PART["output"]):
         return 0
     return layers - int(name.split(".")[1]) if name.startswith("blocks.") else layers + 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tidegate.config import DataConfig, ModelConfig, RunConfig, TokenizerKind, TrainingConfig
+from tidegate.config import DataConfig, Direction, ModelConfig, RunConfig, TokenizerKind, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.chat_file import read_template, read_template_file
 from tidegate.folder.model_folder import ModelFolder, read_tokenizer
@@ -74,14 +74,14 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
     base = _base(tuning, recorded, run)
     if base is not None:
         kind: TokenizerKind = base.tokenizer.kind  # type: ignore[assignment]  # a class's name is one of them
-        model, data = base.model, dataclasses.replace(data, tokenizer=kind)
+        model, data = _turned(base.model, model.direction), dataclasses.replace(data, tokenizer=kind)
     template = _template(tuning, base, recorded, run)
-    prepared = _prepared(data, run, console, tokenizer, base, tuning, template)
+    prepared = _prepared(data, run, console, tokenizer, base, tuning, template, model.direction)
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
     start = None
     if tuning is not None:
-        start = _tuned_start(tuning, base, recorded, run, console, prepared)
+        start = _tuned_start(tuning, base, recorded, run, console, prepared, model)
     if run.preset is not None:
         model, training = chosen(run.preset, model, training, run.given, prepared, console)
     if run.find_lr:
@@ -127,10 +127,17 @@ def _launch_task(settings: RunSettings, run: RunConfig, recorded: RunRecord | No
         with_standard_input(settings.data, run.cache, console), settings.training, settings.tuning, settings.labels
     )
 
-    def language_model(data: DataConfig, training: TrainingConfig, tuning: TuningConfig | None, run: RunConfig) -> int:
-        return _launch(RunSettings(data, ModelConfig(), training, tuning), run)
+    def language_model(
+        data: DataConfig, model: ModelConfig, training: TrainingConfig, tuning: TuningConfig | None, run: RunConfig
+    ) -> int:
+        return _launch(RunSettings(data, model, training, tuning), run)
 
     return launch_task(given, run, out, language_model, recorded)
+
+
+def _turned(model: ModelConfig, direction: Direction) -> ModelConfig:
+    """Return a base model's settings, of one that learns to read from the end where that is asked for."""
+    return model if direction == "forward" else dataclasses.replace(model, direction=direction)
 
 
 def _resumed(run: RunConfig) -> tuple[RunFolder, RunRecord]:
@@ -198,10 +205,13 @@ def _prepared(
     base: ModelFolder | None,
     tuning: TuningConfig | None,
     template: ChatTemplate | None,
+    direction: Direction,
 ) -> Prepared:
     joins = None
     keeps = tuning is not None and (tuning.new_tokens == "unknown" or tuning.lora_rank is not None)
     if template is not None:
+        if direction == "backward":
+            raise TidegateError("A model that reads texts from their ends cannot answer: give one that reads forward.")
         known = tokenizer or (base.tokenizer if base is not None else None)
         assert known is not None
         prepared = _prepared_dialogues(data, run, console, known, template, adds=tokenizer is None and not keeps)
@@ -209,7 +219,7 @@ def _prepared(
         if base is not None and tuning is not None and tokenizer is None:
             tokenizer = base.tokenizer if keeps else None
             joins = base.tokenizer if tuning.new_tokens == "add" else None
-        prepared = prepare_text(data, run.cache, console, tokenizer, run.processes, joins)
+        prepared = prepare_text(data, run.cache, console, tokenizer, run.processes, joins).read_as(direction)
     unknown = prepared.train.unknown_count
     if tuning is not None and tuning.lora_rank is not None and tuning.new_tokens != "unknown" and unknown:
         raise TidegateError(
@@ -256,12 +266,15 @@ def _tuned_start(
     run: RunConfig,
     console: SteadyConsole,
     prepared: Prepared,
+    model: ModelConfig,
 ) -> TunedStart:
     old = _old_text(tuning, run, console, prepared.tokenizer)
+    if old is not None:
+        old = old.read_as(model.direction)
     if base is not None:
-        return TunedStart.of(tuning, base, prepared.tokenizer, old)
+        return dataclasses.replace(TunedStart.of(tuning, base, prepared.tokenizer, old), model=model)
     assert recorded is not None
-    return TunedStart(tuning, recorded.model, None, "", None, old)
+    return TunedStart(tuning, model, None, "", None, old)
 
 
 def _old_text(tuning: TuningConfig, run: RunConfig, console: SteadyConsole, tokenizer: Tokenizer) -> Prepared | None:

@@ -172,9 +172,14 @@ def absolute(data: DataConfig) -> DataConfig:
 
 
 def absolute_labels(labels: LabelConfig) -> LabelConfig:
-    """Make the paths of labelled texts absolute."""
-    test = None if labels.test_data is None else _absolute(labels.test_data)
-    return dataclasses.replace(labels, unlabelled=tuple(map(_absolute, labels.unlabelled)), test_data=test)
+    """Make the paths of labelled texts absolute; the name of a base model stays."""
+    test, backward = labels.test_data, labels.backward
+    return dataclasses.replace(
+        labels,
+        unlabelled=tuple(map(_absolute, labels.unlabelled)),
+        test_data=None if test is None else _absolute(test),
+        backward=_absolute(backward) if backward is not None and Path(backward).exists() else backward,
+    )
 
 
 def absolute_tuning(tuning: TuningConfig | None) -> TuningConfig | None:

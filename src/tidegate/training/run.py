@@ -82,7 +82,9 @@ class RunOutside:
 
 def write_sample(model: TrainedModel, prepared: Prepared, sample: int, tokens: int = SAMPLE_TOKENS) -> str:
     """Have the model as it stands write some text, through the running half; one that learns to answer gets the first
-    question that is held out."""
+    question that is held out, and one that reads from the end writes nothing."""
+    if model.config.direction == "backward":
+        return ""
     writer = Model(model.config, prepared.tokenizer, model.tensors(), len(prepared.train.document_starts))
     if prepared.train.is_marked:
         return _answer(writer, prepared, sample, tokens)

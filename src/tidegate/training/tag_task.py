@@ -191,17 +191,19 @@ class TagTask:
         return EncodedSentences([self._encoder.encode(sentence.tokens) for sentence in sentences], tags)
 
     def begin(
-        self, model: ModelConfig, base: ModelFolder | None, training: TrainingConfig, tuning: TuningConfig
+        self, model: ModelConfig, bases: Sequence[ModelFolder], training: TrainingConfig, tuning: TuningConfig
     ) -> tuple[SampleFeed, TrainState]:
         """See `Task`."""
+        if model.direction == "backward":
+            raise TidegateError("A tagger needs a model that reads forward, but this one reads from the end.")
         torch.manual_seed(training.seed)
         s, vocabulary = self.settings, self.vocabulary
         shape = TaggerShape(
             len(vocabulary.words) + 1, len(vocabulary.characters) + 1, s.tag_cell, s.tag_units, s.word_size
         )
         tagger = Tagger(model, self.tokenizer.vocabulary_size, shape, self.split.tags)
-        if base is not None and s.recipe != "scratch":
-            take_encoder(tagger, base)
+        if bases and s.recipe != "scratch":
+            take_encoder(tagger, bases[0])
         freeze(tagger, tuning.freeze)
         if s.recipe == "fast":
             freeze_encoder(tagger)

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.text import Text
 
-from tidegate.config import HORIZONS, DataConfig, ModelConfig, RunConfig, TrainingConfig
+from tidegate.config import HORIZONS, DataConfig, Direction, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.model_folder import TOKENIZER, ModelFolder, read_tokenizer
@@ -57,7 +57,7 @@ class TaskSettings:
     labels: LabelConfig
 
 
-Launch = Callable[[DataConfig, TrainingConfig, TuningConfig | None, RunConfig], int]
+Launch = Callable[[DataConfig, ModelConfig, TrainingConfig, TuningConfig | None, RunConfig], int]
 """trains a language model into a folder; returns the exit code"""
 
 
@@ -73,29 +73,53 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
         training = dataclasses.replace(training, epochs=max(training.epochs, LEAST_STEPS / steps_an_epoch))
     if not samples.held_out:
         console.print("Nothing is kept for validation: the last step counts, whether it is the best or not.")
-    base: ModelFolder | None = None
+    bases: list[ModelFolder] = []
     if recorded is not None and folder.checkpoint.exists():
         tokenizer, model = read_tokenizer(folder.path), recorded.model
     else:
-        path = Path(tuning.model)
-        if labels.recipe == "ulmfit":
-            path = folder.path.with_name(folder.path.name + LANGUAGE_MODEL)
-            if recorded is None and (code := _language_stage(settings, samples, path, run, launch, console)):
-                return code
-        base = ModelFolder.read(path)
-        if RunFolder(base.path).is_locked():
-            raise TidegateError(f"{base.path} is being trained just now: wait for its end, or give another model.")
-        tokenizer, model = base.tokenizer, base.model
+        sources: list[tuple[str, Direction]] = [(tuning.model, "forward")]
+        if labels.backward is not None:
+            sources.append((labels.backward, "backward"))
+        for source, direction in sources:
+            path = Path(source)
+            if labels.recipe == "ulmfit":
+                end = LANGUAGE_MODEL + ("" if direction == "forward" else "-backward")
+                path = folder.path.with_name(folder.path.name + end)
+                stage = LanguageStage(source, direction, path)
+                if recorded is None and (code := _language_stage(stage, settings, samples, run, launch, console)):
+                    return code
+            bases.append(ModelFolder.read(path))
+            if RunFolder(bases[-1].path).is_locked():
+                raise TidegateError(
+                    f"{bases[-1].path} is being trained just now: wait for its end, or give another model."
+                )
+        tokenizer, model = bases[0].tokenizer, bases[0].model
+        _check_second(bases)
     # a command is for others to read, without this machine's paths
     command = command_of(settings.data, model, training, tuning=tuning, labels=settings.labels)
     settled = TaskSettings(data, training, tuning, labels)
-    return _train(settled, command, folder, samples.task(tokenizer), model, base, recorded, console)
+    return _train(settled, command, folder, samples.task(tokenizer, model), model, bases, recorded, console)
+
+
+def _check_second(bases: list[ModelFolder]) -> None:
+    """A second model reads the same tokens from the other end, and is of the same shape."""
+    first = bases[0]
+    for second in bases[1:]:
+        if second.model == first.model:
+            raise TidegateError(
+                f"{second.path} and {first.path} both read {first.model.direction}, but the second must read from the "
+                "other end: train one with --direction backward, or give --recipe ulmfit, which has it learn to."
+            )
+        if dataclasses.replace(second.model, direction=first.model.direction) != first.model:
+            raise TidegateError(f"{second.path} is of another shape than {first.path}: give one of the same.")
+        if second.tokenizer.digest != first.tokenizer.digest:
+            raise TidegateError(f"{second.path} has another vocabulary than {first.path}: give one of the same.")
 
 
 class Samples(NamedTuple):
     """What a task learns from, before it has a vocabulary."""
 
-    task: Callable[[Tokenizer], Task]
+    task: Callable[[Tokenizer, ModelConfig], Task]
     texts: list[str]
     """of the training part, for the language model"""
     learnt: int
@@ -108,10 +132,17 @@ def _samples(data: DataConfig, labels: LabelConfig, task: str, seed: int) -> Sam
     if task == "tag":
         tagged = read_tag_split(data, labels, seed)
         texts = ["".join(spoken(sentence.tokens)) for sentence in tagged.train]
-        return Samples(lambda tokenizer: TagTask(tagged, tokenizer, labels), texts, len(texts), len(tagged.validation))
+        return Samples(
+            lambda tokenizer, model: TagTask(tagged, tokenizer, labels), texts, len(texts), len(tagged.validation)
+        )
     split = read_split(data, labels, seed)
     texts = split.train.texts
-    return Samples(lambda tokenizer: ClassifyTask(split, tokenizer, labels), texts, len(texts), len(split.validation))
+    return Samples(
+        lambda tokenizer, model: ClassifyTask(split, tokenizer, model.direction, labels),
+        texts,
+        len(texts),
+        len(split.validation),
+    )
 
 
 def _train(
@@ -120,13 +151,13 @@ def _train(
     folder: RunFolder,
     task: Task,
     model: ModelConfig,
-    base: ModelFolder | None,
+    bases: Sequence[ModelFolder],
     recorded: RunRecord | None,
     console: SteadyConsole,
 ) -> int:
     data, training, tuning, labels = settings.data, settings.training, settings.tuning, settings.labels
     tokenizer = task.tokenizer
-    digest = "" if base is None else base.metadata["weights_digest"]
+    digest = "+".join(base.metadata["weights_digest"] for base in bases)
     record = RunRecord(
         dataclasses.replace(data, tokenizer=tokenizer.kind),  # type: ignore[arg-type]  # a class's name is one of them
         model,
@@ -143,7 +174,7 @@ def _train(
     )
     if recorded is not None:
         _check_same(recorded, record, folder)
-    feed, state = task.begin(model, base, training, tuning)
+    feed, state = task.begin(model, bases, training, tuning)
     with folder.made(), folder.locked():
         folder.remove_leftovers()
         if recorded is None and folder.record.exists():  # another process was faster
@@ -152,12 +183,26 @@ def _train(
         return TaskRun(folder, record, recorded, task, feed, state, console).run()
 
 
+class LanguageStage(NamedTuple):
+    """A language model that learns the task's text."""
+
+    source: str
+    """what it starts from"""
+    direction: Direction
+    target: Path
+
+
 def _language_stage(
-    settings: TaskSettings, samples: Samples, target: Path, run: RunConfig, launch: Launch, console: SteadyConsole
+    stage: LanguageStage,
+    settings: TaskSettings,
+    samples: Samples,
+    run: RunConfig,
+    launch: Launch,
+    console: SteadyConsole,
 ) -> int:
     """Have the model go on learning from the task's text, the training texts and those without labels, in a folder of
     its own; one that is there already, of the same text and settings, is gone on with. Returns the exit code."""
-    text, labels, t = [*samples.texts], settings.labels, settings.training
+    text, labels, t, target = [*samples.texts], settings.labels, settings.training, stage.target
     for argument in labels.unlabelled:
         text += [one for one in read_texts(argument, settings.data.columns, settings.data.encoding) if one.strip()]
     # sorted first: the same texts make the same model, whichever of them have labels
@@ -169,10 +214,12 @@ def _language_stage(
     cache.mkdir(parents=True, exist_ok=True)
     file = cache / f"task-text-{hashlib.sha256(lines).hexdigest()[:32]}.jsonl"
     write_atomically(file, lines)
-    console.print(Text(f"First a language model of the task's text, in {target}:", style="bold"), soft_wrap=True)
+    from_the_end = ", read from its end" if stage.direction == "backward" else ""
+    what = f"First a language model of the task's text{from_the_end}, in {target}:"
+    console.print(Text(what, style="bold"), soft_wrap=True)
     chosen: dict[str, Any] = {"evaluations": 4, "patience": 0, **DEFAULTS}
     training = TrainingConfig(epochs=labels.language_epochs, seed=t.seed, threads=t.threads, **chosen)
-    tuning = TuningConfig(model=settings.tuning.model, new_tokens=settings.tuning.new_tokens)
+    tuning = TuningConfig(model=stage.source, new_tokens=settings.tuning.new_tokens)
     there = RunFolder(target)
     if there.record.is_file():
         known = read_record(there.record)
@@ -184,11 +231,12 @@ def _language_stage(
             console.print("It is there already, and finished.")
             return 0
         again = dataclasses.replace(run, out=None, resume=str(target), preset=None, find_lr=False, given=frozenset())
-        code = launch(DataConfig(), TrainingConfig(), None, again)
+        code = launch(DataConfig(), ModelConfig(), TrainingConfig(), None, again)
     else:
         anew = dataclasses.replace(run, out=str(target), resume=None, preset=None, find_lr=False)
         share = LANGUAGE_VALIDATION if len(distinct) >= LEAST_TEXTS else 0.0
-        code = launch(DataConfig(data=(str(file),), validation=share), training, tuning, anew)
+        model = ModelConfig(direction=stage.direction)
+        code = launch(DataConfig(data=(str(file),), validation=share), model, training, tuning, anew)
     if code:
         console.print("Then give the command of the classifier again: it goes on from there.", soft_wrap=True)
     return code

@@ -48,9 +48,10 @@ class Task(Protocol):
     """tells samples, what is to be learnt of them, and their split"""
 
     def begin(
-        self, model: ModelConfig, base: ModelFolder | None, training: TrainingConfig, tuning: TuningConfig
+        self, model: ModelConfig, bases: Sequence[ModelFolder], training: TrainingConfig, tuning: TuningConfig
     ) -> tuple[SampleFeed, TrainState]:
-        """Return the feed and the state from which a run starts; base: None where a checkpoint gives all weights."""
+        """Return the feed and the state from which a run starts; bases: the language model, and a second one that reads
+        from the other end where there is one; none where a checkpoint gives all weights."""
 
     def ready(self, feed: SampleFeed, state: TrainState, console: Console) -> SampleFeed:
         """Return the feed to train on, once the weights are those of the run."""

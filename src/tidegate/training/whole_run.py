@@ -194,10 +194,14 @@ class Training:
         if unknown:
             self._say(f"The validation text has {unknown:,} tokens that the vocabulary lacks.")
         what = "Have it write" if self.template is None else "Talk with it"
+        if self.record.model.direction == "backward":
+            what = "It reads from the end, for --backward of --task classify; measure it"
         self._say(f"Done: {self.folder.path}   {what}:  {self._generate()}")
 
     def _generate(self) -> str:
         path, tuning = shlex.quote(str(self.folder.path)), self.record.tuning
+        if self.record.model.direction == "backward":
+            return f"tidegate evaluate {path}"
         verb = "generate" if self.template is None else "chat"
         if tuning is None or tuning.lora_rank is None:
             return f"tidegate {verb} {path}"
