@@ -1,5 +1,6 @@
 """What the classifiers and taggers reach on sets that others know, each beside TF-IDF and a logistic regression.
 
+    python benchmarks/understanding.py texts DATA --work FOLDER
     python benchmarks/understanding.py hotels DATA --base base-zh
     python benchmarks/understanding.py few DATA --base base-zh --labels 100 1000
     python benchmarks/understanding.py topics DATA --base base-zh
@@ -9,16 +10,18 @@
     python benchmarks/understanding.py weibo DATA --base base-zh
     python benchmarks/understanding.py ewt DATA --base base-en
 
-DATA is the folder of the sets. Protocols. hotels: ChnSentiCorp_htl_all, exact duplicates dropped, ten stratified folds,
-seed 0; accuracy, and the interval of 95% of its difference to the peer's, fold by fold (Student's t). few: the first
---draws of these folds; of the training part so many texts have labels, drawn anew each time, and the others are text
-without labels (recipe ulmfit; direct and scratch have the labels alone). topics: online_shopping_10_cats by its ten
-categories, 80/10/10, each topic alike, seed 0. sst: stsa.binary, the given split. films: ten folds by the hundreds of
-cv numbers. chunks: conll2000, the last 1,000 sentences of the training part are validation. weibo: weiboNER_2nd, given
-split. ewt: UPOS, given split. --seeds says which seeds; folds are run once, with the first of them. The validation part
-chooses the step; nothing is chosen on a test part. --flags are given to tidegate finetune; the peer's settings are
-those of every report. --work keeps what is done and each fold's language model in a folder: a measurement that was
-stopped goes on, and hotels and few share the language models, which read the same text whatever part of it has labels.
+DATA is the folder of the sets. texts writes reviews without labels, of goods that are no hotels, and of films, from
+which recipes/reviews-zh.yaml and recipes/films-en.yaml learn. Protocols. hotels: ChnSentiCorp_htl_all, exact duplicates
+dropped, ten stratified folds, seed 0; accuracy, and the interval of 95% of its difference to the peer's, fold by fold
+(Student's t). few: the first --draws of these folds; of the training part so many texts have labels, drawn anew each
+time, and the others are text without labels (recipe ulmfit; direct and scratch have the labels alone). topics:
+online_shopping_10_cats by its ten categories, 80/10/10, each topic alike, seed 0. sst: stsa.binary, the given split.
+films: ten folds by the hundreds of cv numbers. chunks: conll2000, the last 1,000 sentences of the training part are
+validation. weibo: weiboNER_2nd, given split. ewt: UPOS, given split. --seeds says which seeds; folds are run once, with
+the first of them. The validation part chooses the step; nothing is chosen on a test part. --flags are given to tidegate
+finetune; the peer's settings are those of every report. --work keeps what is done and each fold's language model in a
+folder: a measurement that was stopped goes on, and hotels and few share the language models, which read the same text
+whatever part of it has labels.
 """
 
 from __future__ import annotations
@@ -173,10 +176,36 @@ def few(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def topics(arguments: argparse.Namespace) -> dict[str, Any]:
-    with zipfile.ZipFile(arguments.data / "zh-sentiment/online_shopping_10_cats.zip") as archive:
+def shopping_rows(data: Path) -> list[dict[str, str]]:
+    with zipfile.ZipFile(data / "zh-sentiment/online_shopping_10_cats.zip") as archive:
         content = archive.read("online_shopping_10_cats.csv").decode("utf-8-sig")
-    rows = [(row["cat"], row["review"]) for row in csv.DictReader(io.StringIO(content)) if row["review"].strip()]
+    return [row for row in csv.DictReader(io.StringIO(content)) if row["review"].strip()]
+
+
+def film_rows(data: Path) -> list[tuple[int, str, str]]:
+    """Return fold, label and text of each review."""
+    rows = []
+    with zipfile.ZipFile(data / "nltk-movie-reviews/movie_reviews.zip") as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(".txt") and "/cv" in name:
+                path = Path(name)
+                rows.append((int(path.name[2]), path.parent.name, archive.read(name).decode("latin-1")))
+    return rows
+
+
+def texts(arguments: argparse.Namespace) -> None:
+    """Write the texts without labels from which a language model learns how reviews are written."""
+    hotels = {text.strip() for _, text in hotel_rows(arguments.data)}
+    goods = [row["review"].strip() for row in shopping_rows(arguments.data) if row["cat"] != "酒店"]
+    goods = [text for text in dict.fromkeys(goods) if text not in hotels]
+    goods = [goods[i] for i in np.random.default_rng(0).permutation(len(goods))]  # they lie by kind
+    for name, found in (("reviews-zh", goods), ("films-en", [text for _, _, text in film_rows(arguments.data)])):
+        path = write(arguments.work / f"{name}.jsonl", [("", text) for text in found])
+        print(f"{len(found):,} texts: {path}")
+
+
+def topics(arguments: argparse.Namespace) -> dict[str, Any]:
+    rows = [(row["cat"], row["review"]) for row in shopping_rows(arguments.data)]
     rows = list({text: (label, text) for label, text in reversed(rows)}.values())[::-1]
     rest, test = stratified([(label,) for label, _ in rows], 0.1, 0)
     parts = [[rows[i] for i in places] for places in (rest, test)]
@@ -200,13 +229,7 @@ def sst(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def films(arguments: argparse.Namespace) -> dict[str, Any]:
-    rows: list[tuple[int, str, str]] = []
-    with zipfile.ZipFile(arguments.data / "nltk-movie-reviews/movie_reviews.zip") as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith(".txt") and "/cv" in name:
-                fold = int(Path(name).name[2])
-                rows.append((fold, Path(name).parent.name, archive.read(name).decode("latin-1")))
-    found = []
+    rows, found = film_rows(arguments.data), []
     for fold in range(10):
         if arguments.folds is None or fold in arguments.folds:
             train, test = ([(label, text) for k, label, text in rows if (k == fold) == held] for held in (False, True))
@@ -268,9 +291,9 @@ def main() -> None:
     """Run one of them, print, write the result."""
     kinds = {f.__name__: f for f in (hotels, few, topics, sst, films, chunks, weibo, ewt)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=kinds)
+    parser.add_argument("what", choices=["texts", *kinds])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--base", required=True, help="the model to start from")
+    parser.add_argument("--base", default="", help="the model to start from")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folds", type=int, nargs="+", help="of hotels and films, these alone")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
@@ -283,6 +306,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         arguments.work = arguments.work or Path(temporary)
         arguments.work.mkdir(parents=True, exist_ok=True)
+        if arguments.what == "texts":
+            return texts(arguments)
         figures = kinds[arguments.what](arguments)
     settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "data", "work")}
     print(
