@@ -310,6 +310,7 @@ def main() -> None:
             return texts(arguments)
         figures = kinds[arguments.what](arguments)
     settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "data", "work")}
+    settings["base"] = Path(arguments.base).name
     print(
         "written:",
         write_result(
