@@ -173,3 +173,13 @@ def test_masks_of_a_second_encoder_are_its_own():
     torch.testing.assert_close(without[:, : 3 * 64], without[:, 3 * 64 :])
     masked = model.pooled(*same_from_both_ends, DropoutMasks(Shares(hidden=0.5, input=0.5), 0, 0))
     assert not torch.allclose(masked[:, : 3 * 64], masked[:, 3 * 64 :])
+
+
+def test_a_lane_keeps_its_mask_when_others_have_ended(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 3)
+    model = random_classifier(ModelConfig(hidden_size=16, layers=2))
+    inputs, lengths = padded([11, 2, 5, 8])
+    masks = DropoutMasks(Shares(hidden=0.5, input=0.3, embedding=0.2), 0, 0)
+    found = model.pooled(inputs, lengths, masks)
+    monkeypatch.setattr(module, "CHUNK", 11)  # in one piece, no lane ends before the others
+    torch.testing.assert_close(found, model.pooled(inputs, lengths, masks), rtol=1e-5, atol=1e-5)

@@ -19,8 +19,8 @@ from tidegate.config import ModelConfig
 from tidegate.models.encoder import Encoder, State
 from tidegate.nn.dropout import DropoutMasks, mix
 
-CHUNK = 256
-"""steps that are read at a time"""
+CHUNK = 128
+"""steps that are read at a time; a text that has ended is not read on with"""
 _SECOND = 7
 """sets the masks of a second encoder apart"""
 
@@ -94,26 +94,29 @@ def pooled_by(
     # by the shortest: every text's end is learnt from
     learnt_from = 0 if longest is None else max(0, int(lengths.min()) - longest)
     state: State | None = None
-    last = largest = total = None
-    begin = 0
+    B, H = inputs.shape[1], encoder.config.hidden_size
+    last, total = (encoder.embedding.weight.new_zeros(B, H) for _ in range(2))
+    largest = torch.full_like(last, -torch.inf)
+    reading, begin = torch.arange(B), 0
     while begin < T:
         end = min(begin + CHUNK, T) if begin >= learnt_from else min(begin + CHUNK, learnt_from)
+        goes_on = lengths[reading] > begin
+        if not goes_on.all():
+            reading = reading[goes_on]
+            assert state is not None
+            state = tuple(type(layer)(*(part[goes_on] for part in layer)) for layer in state)
+        here = (lengths[reading] - begin).clamp(max=end - begin)
+        end = begin + int(here.max())
         with torch.set_grad_enabled(torch.is_grad_enabled() and begin >= learnt_from):
-            here = (lengths - begin).clamp(0, end - begin)
-            features = encoder.encode(inputs[begin:end], state, None, masks, here)
+            of_these = None if masks is None else masks.of_lanes(reading, B)
+            features = encoder.encode(inputs[begin:end, reading], state, None, of_these, here)
             state, x = features.state, features.x
             within = (torch.arange(end - begin).unsqueeze(1) < here).unsqueeze(-1)
-            ends_here = ((lengths > begin) & (lengths <= end)).unsqueeze(-1)
-            found = x[(here - 1).clamp(min=0), torch.arange(len(here))]
-            last = found if last is None else torch.where(ends_here, found, last)
-            highest = x.masked_fill(~within, -torch.inf).amax(0)
-            largest = highest if largest is None else torch.maximum(largest, highest)
-            added = (x * within).sum(0)
-            total = added if total is None else total + added
+            last = last.index_copy(0, reading, x[here - 1, torch.arange(len(here))])
+            highest = torch.maximum(largest[reading], x.masked_fill(~within, -torch.inf).amax(0))
+            largest = largest.index_copy(0, reading, highest)
+            total = total.index_add(0, reading, (x * within).sum(0))
         begin = end
-    assert last is not None
-    assert largest is not None
-    assert total is not None
     return torch.cat([last, largest, total / lengths.unsqueeze(-1)], dim=-1)
 
 

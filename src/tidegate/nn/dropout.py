@@ -6,7 +6,7 @@ DropConnect (Wan et al. 2013) on W_hh.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,13 +54,24 @@ class DropoutMasks:
     shares: Shares
     seed: int
     step: int
+    lanes: Tensor | None = None
+    """which of `all_lanes` lanes are read, ``(B,)`` int64, each with the mask that it always has; None: all"""
+    all_lanes: int = 0
+
+    def of_lanes(self, lanes: Tensor, all_lanes: int) -> DropoutMasks:
+        """Return the masks where some lanes alone are read."""
+        return replace(self, lanes=lanes, all_lanes=all_lanes)
 
     def units(self, x: Tensor, share: float, site: int) -> Tensor:
         """Drop units of x ``(T, B, H)`` by the mask of a site (0: the input, i + 1: block i, L + 1: the output); the
         rest grows."""
         if share == 0:
             return x
-        kept = self._kept(x.shape[1:], share, mix(self.seed, self.step, site))
+        seed = mix(self.seed, self.step, site)
+        if self.lanes is None:
+            kept = self._kept(x.shape[1:], share, seed)
+        else:
+            kept = self._kept((self.all_lanes, *x.shape[2:]), share, seed)[self.lanes]
         return x * (kept.to(x) / (1 - share))
 
     def words(self, x: Tensor, inputs: Tensor, vocabulary: int) -> Tensor:

@@ -15,7 +15,7 @@ from tidegate.training.batches import Cursor
 
 _SHUFFLE = 6
 """sets these draws apart from others of the same seed"""
-POOL = 16
+POOL = 32
 """batches whose texts are put in order by length, after they were drawn"""
 
 
