@@ -35,8 +35,7 @@ def finetune(
             foreign = {*WITHOUT_EFFECT[tuning.task], *(OF_TAG if tuning.task == "classify" else OF_CLASSIFY)}
             for name in sorted(run.given & foreign):
                 raise TidegateError(f"{name} is nothing that the task {tuning.task} knows: leave it out.")
-        if tuning.task == "tag" and "recipe" not in run.given and not labels.unlabelled:
-            labels = dataclasses.replace(labels, recipe="fast")
+        labels = labels.chosen(tuning.task, run.given)
         chosen = labels.defaults(tuning.task) if learns_labels else tuning.defaults
         tuning, training = (_with(settings, chosen, run.given) for settings in (tuning, training))
         if training.minutes is not None and "evaluations" not in run.given:

@@ -6,7 +6,7 @@ task's own text, then its layers thaw one after another under the labels, at rat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tidegate.config import check_paths, one_of, within
@@ -98,6 +98,11 @@ class LabelConfig:
             raise TidegateError(
                 f"unlabelled text is learnt by the recipe ulmfit alone, but recipe is {self.recipe}: leave one out."
             )
+
+    def chosen(self, task: str, given: frozenset[str]) -> LabelConfig:
+        """Return the settings with the task's own recipe, where none is given and nothing of ulmfit's is."""
+        of_ulmfit = self.unlabelled or {"recipe", "language_epochs"} & given
+        return self if task != "tag" or of_ulmfit else replace(self, recipe="fast")
 
     def defaults(self, task: str) -> dict[str, Any]:
         """Return the settings of the training that the recipe chooses for classify or tag, where they are not given."""

@@ -75,7 +75,7 @@ def test_a_second_model_that_reads_from_the_end(place):
         assert config["model"]["direction"] == direction
     assert json.loads((place / "both/labels.json").read_text("utf-8"))["both"] is True
     assert [one.labels for one in Classifier.load(place / "both").label([GOOD, BAD])] == [("好",), ("坏",)]
-    assert "is finished" in command("finetune", "--resume", place / "both")
+    assert "is finished" in command("finetune", "--resume", place / "both", "--backward", place / "base")
 
     turned = place / "both-language-model-backward"
     direct = ("--recipe", "direct", *more)
@@ -84,6 +84,11 @@ def test_a_second_model_that_reads_from_the_end(place):
     command(*words, "--backward", turned, "--out", place / "direct-both")
     command(*words, "--out", place / "x", "--backward", place / "both-language-model", expect=2)  # reads forward, too
     assert "cannot write" in command("generate", turned, expect=2)
+    before = set(place.iterdir())  # what does not fit is said before anything is learnt
+    words = ("finetune", turned, place / "reviews.csv", "--task", "classify", "--out", place / "y", *SMALL)
+    assert "reads from the end" in command(*words, "--backward", turned, expect=2)
+    assert "another vocabulary" in tune(place, "y", "--backward", turned, expect=2)
+    assert set(place.iterdir()) == before
     assert "Validation text" in command("evaluate", turned) or "validation text" in command("evaluate", turned)
     tagged = place / "tagged.txt"
     tagged.write_text("".join(f"a X\n{n} Y\n\n" for n in range(12)), encoding="utf-8")

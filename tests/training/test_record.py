@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
+
+import pytest
 
 from tidegate.cli import parse
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig
+from tidegate.labelling import LabelConfig
 from tidegate.text.sources import find_sources
 from tidegate.training.record import absolute, command_of
+from tidegate.tuning import TuningConfig
 
 
 def test_the_command_of_a_run_gives_its_settings_again():
@@ -34,3 +39,21 @@ def test_paths_are_found_from_any_folder(tmp_path, monkeypatch):
     assert found.validation_data == str(tmp_path / "texts")
     monkeypatch.chdir(tmp_path)
     assert [source.resource for source in find_sources(found.data)] == [tmp_path / "texts/a.txt", strange / "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "recipe"),
+    [
+        (LabelConfig(recipe="fast"), (), None),
+        (LabelConfig(recipe="ulmfit"), ("recipe",), "ulmfit"),
+        (LabelConfig(unlabelled=("more.txt",)), ("unlabelled",), None),
+        (LabelConfig(language_epochs=3.0), ("language_epochs",), None),
+        (LabelConfig(recipe="direct"), ("recipe",), "direct"),
+    ],
+)
+def test_the_command_of_a_tagger_means_its_recipe(labels, given, recipe):
+    tuning = TuningConfig(model="base", task="tag")
+    words = shlex.split(command_of(DataConfig(data=("a.txt",)), ModelConfig(), TrainingConfig(), None, tuning, labels))
+    assert (words[words.index("--recipe") + 1] if "--recipe" in words else None) == recipe
+    unset = dataclasses.replace(labels, recipe="ulmfit") if recipe is None else labels
+    assert unset.chosen("tag", frozenset(given)) == labels

@@ -108,12 +108,13 @@ def _model_rows(card: Card) -> list[tuple[str, str]]:
 
 
 def _command(card: Card, folder: str) -> str:
+    if card.model.direction == "backward" and not card.labels:
+        of = f"{_quoted(card.base)} --adapter {_quoted(folder)}" if card.is_adapter else _quoted(folder)
+        return f"tidegate evaluate {of} --data text.txt"
     if card.is_adapter:
         return f"tidegate generate {_quoted(card.base)} --adapter {_quoted(folder)}"
     if card.labels:
         return f"tidegate {card.verb} {_quoted(folder)} < texts.txt"
-    if card.model.direction == "backward":
-        return f"tidegate evaluate {_quoted(folder)} --data text.txt"
     return f"tidegate generate {_quoted(folder)}"
 
 

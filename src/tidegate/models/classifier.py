@@ -90,7 +90,7 @@ def pooled_by(
     encoder: Encoder, inputs: Tensor, lengths: Tensor, masks: DropoutMasks | None, longest: int | None
 ) -> Tensor:
     """Compute the vectors ``(B, 3 H)`` of `Classifier.pooled` with one encoder."""
-    T = len(inputs)
+    T = int(lengths.max())
     # by the shortest: every text's end is learnt from
     learnt_from = 0 if longest is None else max(0, int(lengths.min()) - longest)
     state: State | None = None

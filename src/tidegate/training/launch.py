@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -165,11 +166,14 @@ def _settled(settings: RunSettings, recorded: RunRecord, run: RunConfig) -> RunS
 
 
 def _settled_labels(given: LabelConfig, recorded: LabelConfig | None, named: frozenset[str]) -> LabelConfig | None:
-    """The test texts, too, may have moved."""
-    asked = dataclasses.replace(given, test_data=None, unlabelled=())
-    was = LabelConfig() if recorded is None else dataclasses.replace(recorded, test_data=None, unlabelled=())
-    settle(asked, was, LabelConfig, named - {"test_data", "unlabelled"})
-    return None if recorded is None else dataclasses.replace(recorded, test_data=given.test_data or recorded.test_data)
+    """The test texts, and a second model, too, may have moved."""
+    paths: dict[str, Any] = {"test_data": None, "unlabelled": (), "backward": None}
+    was = LabelConfig() if recorded is None else dataclasses.replace(recorded, **paths)
+    settle(dataclasses.replace(given, **paths), was, LabelConfig, named - set(paths))
+    if recorded is None:
+        return None
+    backward = recorded.backward and (given.backward or recorded.backward)
+    return dataclasses.replace(recorded, test_data=given.test_data or recorded.test_data, backward=backward)
 
 
 def _settled_tuning(

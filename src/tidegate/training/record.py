@@ -70,7 +70,7 @@ def command_of(
         )
         pairs = [
             (tuning, dataclasses.replace(TuningConfig(), **of_tuning)),
-            *([] if labels is None else [(labels, LabelConfig())]),
+            *([] if labels is None else [(labels, _without_recipe(labels, tuning.task))]),
             (data, DataConfig(tokenizer=data.tokenizer)),
             (training, dataclasses.replace(TrainingConfig(), **of_training)),
         ]
@@ -83,6 +83,12 @@ def command_of(
                 for one in value if isinstance(value, tuple) else (value,):
                     words += [flag, str(one).lower() if isinstance(one, bool) else str(one)]
     return shlex.join(words + (["--out", out] if out is not None else []))
+
+
+def _without_recipe(labels: LabelConfig, task: str) -> LabelConfig:
+    """Return the settings from which a command of these differs: with the recipe that is chosen where it has none."""
+    of_ulmfit = labels.unlabelled or labels.language_epochs != LabelConfig.language_epochs
+    return LabelConfig() if of_ulmfit else LabelConfig().chosen(task, frozenset())
 
 
 def write_record(path: Path, record: RunRecord) -> None:

@@ -80,6 +80,8 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
         sources: list[tuple[str, Direction]] = [(tuning.model, "forward")]
         if labels.backward is not None:
             sources.append((labels.backward, "backward"))
+        if labels.recipe == "ulmfit":  # before the language models learn for minutes
+            _check_sources([ModelFolder.read(source) for source, _ in sources])
         for source, direction in sources:
             path = Path(source)
             if labels.recipe == "ulmfit":
@@ -101,6 +103,24 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
     return _train(settled, command, folder, samples.task(tokenizer, model), model, bases, recorded, console)
 
 
+def _check_sources(bases: list[ModelFolder]) -> None:
+    """What ulmfit starts from reads forward, and both models alike: a second one it has learn to read from the end."""
+    first = bases[0]
+    if first.model.direction == "backward":
+        raise TidegateError(
+            f"{first.path} reads from the end: give a model that reads forward, and this as --backward."
+        )
+    for second in bases[1:]:
+        _check_alike(first, second)
+
+
+def _check_alike(first: ModelFolder, second: ModelFolder) -> None:
+    if dataclasses.replace(second.model, direction=first.model.direction) != first.model:
+        raise TidegateError(f"{second.path} is of another shape than {first.path}: give one of the same.")
+    if second.tokenizer.digest != first.tokenizer.digest:
+        raise TidegateError(f"{second.path} has another vocabulary than {first.path}: give one of the same.")
+
+
 def _check_second(bases: list[ModelFolder]) -> None:
     """A second model reads the same tokens from the other end, and is of the same shape."""
     first = bases[0]
@@ -110,10 +130,7 @@ def _check_second(bases: list[ModelFolder]) -> None:
                 f"{second.path} and {first.path} both read {first.model.direction}, but the second must read from the "
                 "other end: train one with --direction backward, or give --recipe ulmfit, which has it learn to."
             )
-        if dataclasses.replace(second.model, direction=first.model.direction) != first.model:
-            raise TidegateError(f"{second.path} is of another shape than {first.path}: give one of the same.")
-        if second.tokenizer.digest != first.tokenizer.digest:
-            raise TidegateError(f"{second.path} has another vocabulary than {first.path}: give one of the same.")
+        _check_alike(first, second)
 
 
 class Samples(NamedTuple):

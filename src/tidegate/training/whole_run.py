@@ -200,9 +200,9 @@ class Training:
 
     def _generate(self) -> str:
         path, tuning = shlex.quote(str(self.folder.path)), self.record.tuning
-        if self.record.model.direction == "backward":
-            return f"tidegate evaluate {path}"
         verb = "generate" if self.template is None else "chat"
+        if self.record.model.direction == "backward":
+            verb = "evaluate"
         if tuning is None or tuning.lora_rank is None:
             return f"tidegate {verb} {path}"
         return f"tidegate {verb} {shlex.quote(tuning.model)} --adapter {path}"
