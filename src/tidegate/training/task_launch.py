@@ -69,7 +69,7 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
     folder = RunFolder(Path(out))
     samples = _samples(data, labels, tuning.task, training.seed)
     if recorded is None and training.epochs is not None and not run.given & set(HORIZONS):
-        steps_an_epoch = math.ceil(samples.learnt / training.lanes)
+        steps_an_epoch = math.ceil(len(samples.texts) / training.lanes)
         training = dataclasses.replace(training, epochs=max(training.epochs, LEAST_STEPS / steps_an_epoch))
     if not samples.held_out:
         console.print("Nothing is kept for validation: the last step counts, whether it is the best or not.")
@@ -138,9 +138,7 @@ class Samples(NamedTuple):
 
     task: Callable[[Tokenizer, ModelConfig], Task]
     texts: list[str]
-    """of the training part, for the language model"""
-    learnt: int
-    """how many are learnt from"""
+    """of the training part: one a sample"""
     held_out: int
     """how many are for validation"""
 
@@ -149,15 +147,11 @@ def _samples(data: DataConfig, labels: LabelConfig, task: str, seed: int) -> Sam
     if task == "tag":
         tagged = read_tag_split(data, labels, seed)
         texts = ["".join(spoken(sentence.tokens)) for sentence in tagged.train]
-        return Samples(
-            lambda tokenizer, model: TagTask(tagged, tokenizer, labels), texts, len(texts), len(tagged.validation)
-        )
+        return Samples(lambda tokenizer, model: TagTask(tagged, tokenizer, labels), texts, len(tagged.validation))
     split = read_split(data, labels, seed)
-    texts = split.train.texts
     return Samples(
         lambda tokenizer, model: ClassifyTask(split, tokenizer, model.direction, labels),
-        texts,
-        len(texts),
+        split.train.texts,
         len(split.validation),
     )
 
