@@ -18,7 +18,7 @@ time, and the others are text without labels (recipe ulmfit; direct and scratch 
 online_shopping_10_cats by its ten categories, 80/10/10, each topic alike, seed 0. sst: stsa.binary, the given split.
 films: ten folds by the hundreds of cv numbers. chunks: conll2000, the last 1,000 sentences of the training part are
 validation. weibo: weiboNER_2nd, given split. ewt: UPOS, given split. --seeds says which seeds; folds are run once, with
-the first of them. The validation part chooses the step; nothing is chosen on a test part. --flags are given to tidegate
+the first of them. The validation part chooses the step, the temperature and the weight of n-grams; nothing is chosen on a test part. --flags are given to tidegate
 finetune; the peer's settings are those of every report. --work keeps what is done and each fold's language model in a
 folder: a measurement that was stopped goes on, and hotels and few share the language models, which read the same text
 whatever part of it has labels.
@@ -91,6 +91,7 @@ def classify(
         return {
             "accuracy": found["accuracy"],
             "macro_f1": found["macro_f1"],
+            "alone": found.get("without_ngrams", found)["accuracy"],
             "peer": found["peer"]["accuracy"],
             "peer_macro_f1": found["peer"]["macro_f1"],
             "texts": found["texts"],
@@ -106,7 +107,11 @@ def told(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Print and return means, and the interval of the paired difference."""
     accuracies, peers = ([row[name] for row in rows] for name in ("accuracy", "peer"))
     differences = [a - b for a, b in zip(accuracies, peers, strict=True)]
-    found: dict[str, Any] = {"accuracy": statistics.mean(accuracies), "peer": statistics.mean(peers)}
+    found: dict[str, Any] = {
+        "accuracy": statistics.mean(accuracies),
+        "without n-grams": statistics.mean(row["alone"] for row in rows),
+        "peer": statistics.mean(peers),
+    }
     if len(rows) > 1:
         spread = statistics.stdev(differences) / math.sqrt(len(rows)) * float(student.ppf(0.975, len(rows) - 1))
         middle = statistics.mean(differences)
@@ -120,7 +125,7 @@ def _percent(value: Any) -> str:
 
 
 def shown(what: str, row: dict[str, Any]) -> dict[str, Any]:
-    print(f"{what}: {row['accuracy']:.2%}, the peer {row['peer']:.2%}", flush=True)
+    print(f"{what}: {row['accuracy']:.2%}, without n-grams {row['alone']:.2%}, the peer {row['peer']:.2%}", flush=True)
     return row
 
 

@@ -49,6 +49,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         dropout: float | None = None,
         validation: float = 0.1,
         class_weights: ClassWeights = "none",
+        ngrams: bool = True,
         language_epochs: float = 2.0,
         lanes: int = 32,
         seed: int = 0,
@@ -65,6 +66,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.dropout = dropout
         self.validation = validation
         self.class_weights = class_weights
+        self.ngrams = ngrams
         self.language_epochs = language_epochs
         self.lanes = lanes
         self.seed = seed
@@ -113,6 +115,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 recipe=self.recipe,
                 backward=self.backward,
                 class_weights=self.class_weights,
+                ngrams=self.ngrams,
                 language_epochs=self.language_epochs,
             ),
             DataConfig(data=(str(folder / "texts.jsonl"),), validation=self.validation, keep_duplicates=True),

@@ -27,9 +27,11 @@ ALL_RECIPES: dict[str, Any] = {"schedule": "triangular", "weight_decay": 0.1, "p
 """what all of them choose"""
 TAGGING: dict[str, Any] = {"epochs": 15.0, "thaw": 0.0, "output_dropout": 0.5}
 """where tagging differs: what stands above the encoder learns from nothing, so all learns from the start"""
+MOST_WITH_NGRAMS = 32
+"""labels beside which n-grams are counted: each has a weight for every bucket"""
 LEAST_STEPS = 150
 """so many steps are taken at least where no horizon is given: of a hundred texts an epoch has three"""
-OF_CLASSIFY = ("backward", "label_column", "multi_label", "class_weights", "longest")
+OF_CLASSIFY = ("backward", "label_column", "multi_label", "class_weights", "ngrams", "longest")
 OF_TAG = ("token_column", "tag_column", "tag_cell", "tag_units", "word_size", "rare_words")
 """settings of one task alone"""
 _OF_WINDOWS = ("ar", "tar", "output_sample", "shuffle", "window", "evaluation_tokens", "final_tokens")
@@ -62,6 +64,9 @@ class LabelConfig:
     them."""
     class_weights: ClassWeights = "none"
     """Of classify: balanced, each class counts alike in the loss, however few texts it has."""
+    ngrams: bool = True
+    """Of classify: count n-grams as well, and add what they say with the weight that the validation texts find; of 32
+    labels at most."""
     longest: int = 1024
     """Of classify: tokens at the end of a text that its gradient reaches; what stands before them is read all the
     same."""

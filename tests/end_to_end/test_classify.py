@@ -44,6 +44,26 @@ def tune(place, out, *more, expect=0, cwd=None):
     return command(*words, *SMALL, *more, expect=expect, cwd=cwd)
 
 
+def test_ngrams_are_weighed_and_kept(place, tmp_path):
+    """Two words anywhere in a text that a model of no step cannot have learnt; n-grams have."""
+    rng = np.random.default_rng(0)
+    rows = [(i % 2, "".join(rng.permutation([*"房间早餐前台很的了", "优" if i % 2 else "差"]))) for i in range(400)]
+    (tmp_path / "words.csv").write_text("label,text\n" + "".join(f"{a},{b}\n" for a, b in rows), encoding="utf-8")
+    words = "finetune", place / "base", tmp_path / "words.csv", "--task", "classify", *SMALL, "--recipe", "fast"
+    out = command(*words, "--steps", 1, "--out", tmp_path / "with")
+    assert "without n-grams" in out
+    report = json.loads((tmp_path / "with/report.json").read_text("utf-8"))
+    assert report["ngram_weight"] > 0.1
+    assert report["validation"]["without_ngrams"]["accuracy"] < 0.9 < report["validation"]["accuracy"] == 1
+    assert "weight of n-grams" in (tmp_path / "with/README.md").read_text("utf-8")
+    assert json.loads((tmp_path / "with/labels.json").read_text("utf-8"))["ngrams"] == "characters"
+    assert [one.labels for one in Classifier.load(tmp_path / "with").label(["房优间", "差早"])] == [("1",), ("0",)]
+    assert "is finished" in command("finetune", "--resume", tmp_path / "with")
+    out = command(*words, "--steps", 1, "--out", tmp_path / "without", "--ngrams", "false")
+    assert "without n-grams" not in out
+    assert json.loads((tmp_path / "without/labels.json").read_text("utf-8"))["ngrams"] == "none"
+
+
 @pytest.mark.parametrize("recipe", ["direct", "fast", "scratch"])
 def test_a_recipe(place, recipe):
     out = tune(place, recipe, "--recipe", recipe, "--epochs", 20, "--learning-rate", 0.02)
@@ -61,7 +81,7 @@ def test_a_recipe(place, recipe):
     if recipe == "fast":
         base = safetensors.numpy.load_file(place / "base/model.safetensors")
         found = safetensors.numpy.load_file(folder / "classifier.safetensors")
-        assert all(np.array_equal(base[n], t) for n, t in found.items() if not n.startswith("head"))
+        assert all(np.array_equal(base[n], t) for n, t in found.items() if not n.startswith(("head", "ngrams")))
     assert [one.labels for one in Classifier.load(folder).label([GOOD, BAD])] == [("好",), ("坏",)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.runtime.small_models import tokenizer_of
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.label_folder import ClassifierFolder, classifier_shapes, read_classifier, write_classifier
+from tidegate.text.ngrams import BUCKETS, ngram_shapes
 
 
 @pytest.fixture
@@ -40,6 +42,15 @@ def test_what_is_written_is_read(folder):
     assert all(np.array_equal(found.tensors[name], t) for name, t in classifier.tensors.items())
 
 
+def test_with_ngrams(folder):
+    classifier, path = folder
+    scores = {name: np.ones(shape, np.float32) for name, shape in ngram_shapes(2).items()}
+    write_classifier(path, replace(classifier, tensors=classifier.tensors | scores, ngrams="characters"))
+    found = read_classifier(path)
+    assert found.ngrams == "characters"
+    assert found.tensors["ngrams.weight"].shape == (2, BUCKETS)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -54,6 +65,9 @@ def test_what_is_written_is_read(folder):
         ({"tokenizer_digest": "x"}, "another tokenizer"),
         ({"format": "tidegate-model"}, "was wanted"),
         ({"format_version": 1}, "version 1"),
+        ({"ngrams": "words"}, "other names or shapes"),
+        ({"ngrams": "letters"}, "not known"),
+        ({"ngrams": True}, "no str"),
         ({"extra": 1}, "other fields"),
         ({"model": {"hidden_size": -1}}, "hidden_size"),
     ],

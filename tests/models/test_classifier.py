@@ -17,7 +17,9 @@ from tidegate.models.classifier import Classifier, label_loss
 from tidegate.nn.dropout import DropoutMasks, Shares
 from tidegate.runtime import classifier as runtime
 from tidegate.runtime import encoder, stack
+from tidegate.text.ngrams import BUCKETS, NgramScores, counted, rarity
 from tidegate.theory.layout import GATES
+from tidegate.training.label_report import probabilities_of
 
 FORMS = [
     ModelConfig(cell=cell, block=block, tied=tied, embedding_size=E, hidden_size=7, layers=2)
@@ -136,6 +138,25 @@ def test_the_running_half_gives_the_same(config, numpy_stack, monkeypatch):
     np.testing.assert_allclose(several.probabilities(TEXTS), 1 / (1 + np.exp(-found / 2)), rtol=1e-5)
     one = several.label(TEXTS)[1]
     assert one.labels == tuple(name for name, p in zip("xyz", one.probabilities, strict=True) if p > 0.5)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_ngrams_say_is_added_after_the_temperature(several):
+    config, tokenizer = FORMS[0], tokenizer_of("characters")
+    tensors = random_classifier(config, vocabulary=tokenizer.vocabulary_size).tensors()
+    rng = np.random.default_rng(0)
+    scores = NgramScores(
+        "characters",
+        rarity([counted(text, "characters") for text in TEXTS[:2]]),
+        rng.normal(size=(3, BUCKETS)).astype(np.float32),
+        np.float32([1, 0, -1]),
+    )
+    folder = ClassifierFolder(
+        config, tokenizer, ("x", "y", "z"), several, 2.0, False, tensors | scores.tensors(), "characters"
+    )
+    running = runtime.Classifier(folder)
+    z = running.logits(TEXTS) / 2 + scores.of(TEXTS)
+    np.testing.assert_allclose(running.probabilities(TEXTS), probabilities_of(z, several), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])

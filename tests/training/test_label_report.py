@@ -1,4 +1,4 @@
-"""The report's figures against their definitions, the temperature, and the peer."""
+"""The report's figures against their definitions, and the peer."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from tidegate.text.labelled import LabelledTexts
 from tidegate.training.label_report import (
+    ALONE,
+    Beside,
     Judged,
     by_class,
     figures_of,
-    fitted_temperature,
     peer,
     peers,
-    probabilities_of,
+    told,
     write_report,
 )
 
@@ -36,32 +37,14 @@ def test_figures_of_several_labels():
     assert found["nats_a_text"] == pytest.approx(-(np.log(0.9) + np.log(0.8) + np.log(0.4) + np.log(0.8)) / 2)
 
 
-@pytest.mark.parametrize("several", [False, True])
-@pytest.mark.parametrize("true", [0.5, 2.0])
-def test_the_temperature_is_found_again(several, true):
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(20000, 3)) * 2
-    p = probabilities_of(logits, several, true)
-    if several:
-        targets = (rng.random(p.shape) < p).astype(np.float32)
-    else:
-        targets = (p.cumsum(1) > rng.random((len(p), 1))).argmax(1)
-    assert fitted_temperature(logits, targets) == pytest.approx(true, rel=0.05)
-
-
-def test_few_texts_say_little_of_the_temperature():
-    sure, unsure = np.array([[1.0, 0.0]] * 4), np.zeros((4, 2))
-    assert 0.4 < fitted_temperature(sure, np.zeros(4, np.int64)) < 1
-    assert fitted_temperature(unsure, np.zeros(4, np.int64)) == pytest.approx(1, abs=1e-3)
-
-
 def test_a_single_label_that_a_text_has_or_not(tmp_path):
     texts = LabelledTexts(
         [f"{'fire ' * (i % 3 == 0)}{i}" for i in range(30)], [("x",) * (i % 3 == 0) for i in range(30)]
     )
     targets = np.array([[float(i % 3 == 0)] for i in range(30)])
     judged = {"validation": Judged(texts, targets, np.where(targets > 0, 0.9, 0.2))}
-    found = write_report(tmp_path, ["x"], judged, peers(texts, targets, judged, 1), 1.0)
+    beside = {"validation": [peers(texts, targets, judged, 1)["validation"]]}
+    found = write_report(tmp_path, ["x"], judged, beside, {})
     assert found["validation"]["accuracy"] == found["validation"]["macro_f1"] == 1
     assert found["validation"]["peer"]["macro_f1"] == 1
     assert "| 1 | x | 100.00% | 100.00% | 100.00% | 10 |" in (tmp_path / "report.md").read_text("utf-8")
@@ -79,10 +62,6 @@ def test_classes_are_measured_as_scikit_learn_does():
             assert [one[name] for one in found] == pytest.approx(values.tolist())
 
 
-def test_without_validation_texts_the_temperature_is_one():
-    assert fitted_temperature(np.zeros((0, 2)), np.zeros(0, np.int64)) == 1.0
-
-
 def test_the_peer_counts_what_suits_the_language():
     assert "characters" in peer(["房间很大，服务很好", "good"], False)[1]
     assert "words" in peer(["the room is big 房"], False)[1]
@@ -92,9 +71,22 @@ def test_a_report_of_texts_that_could_break_a_table(tmp_path):
     texts = LabelledTexts(["a | b\n```\n<script>", "好"], [("x|y",), ("*z*",)])
     p = np.array([[0.1, 0.9], [0.2, 0.8]])
     judged = {"validation": Judged(texts, np.array([0, 1]), p)}
-    found = write_report(tmp_path, ["x|y", "*z*"], judged, {}, 1.0)
+    found = write_report(
+        tmp_path,
+        ["x|y", "*z*"],
+        judged,
+        {"validation": [Beside(ALONE, "without n-grams", 1 - p)]},
+        {"temperature": 2.0},
+    )
     assert found["validation"]["confusion"] == [[0, 1], [0, 1]]
+    assert found["temperature"] == 2
+    assert (found["validation"]["accuracy"], found["validation"][ALONE]["accuracy"]) == (0.5, 0.5)
+    figures, (sentence,) = told(found)
+    assert figures["validation/nats_a_text"] == pytest.approx(-(np.log(0.1) + np.log(0.8)) / 2)
+    assert figures["validation/without_ngrams_nats_a_text"] == pytest.approx(-(np.log(0.9) + np.log(0.2)) / 2)
+    assert "; without n-grams: 50.00%" in sentence
     text = (tmp_path / "report.md").read_text("utf-8")
+    assert "| validation, without n-grams | 50.00% |" in text
     assert r"x\|y" in text
     assert "````text\na | b" in text
     assert (tmp_path / "confusion.png").read_bytes()[:4] == b"\x89PNG"

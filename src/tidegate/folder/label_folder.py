@@ -1,6 +1,7 @@
 """A classifier's folder: ``labels.json``, ``classifier.safetensors`` and ``tokenizer.json``. Nothing in it is executed.
 
-``labels.json`` holds the settings, the labels in the order of the logits, and the temperature of the probabilities.
+``labels.json`` holds the settings, the labels in the order of the logits, the temperature of the probabilities, and
+what n-grams are made of, where they are counted as well.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +21,19 @@ from tidegate.folder.checked_tensors import read_checked, read_settings, write_c
 from tidegate.folder.model_folder import model_config
 from tidegate.folder.tensors import RESTORE, expected_shapes
 from tidegate.text.labelled import LONGEST_LABEL, MOST_LABELS
+from tidegate.text.ngrams import Unit, ngram_shapes
 from tidegate.text.tokenizer import Tokenizer
 
 LABELS, WEIGHTS = "labels.json", "classifier.safetensors"
-FORMAT, FORMAT_VERSION = "tidegate-classifier", 2
+FORMAT, FORMAT_VERSION = "tidegate-classifier", 3
 SECOND = "second."
 """the beginning of the names of a second encoder's tensors"""
+NONE = "none"
+"""where no n-grams are counted"""
 LABELS_LIMIT = 8 << 20
 FIELDS = {
     "format": str, "format_version": int, "model": dict, "vocabulary_size": int, "tokenizer_digest": str,
-    "labels": list, "multi_label": bool, "temperature": float, "both": bool,
+    "labels": list, "multi_label": bool, "temperature": float, "both": bool, "ngrams": str,
 }  # fmt: skip
 
 
@@ -49,6 +53,8 @@ class ClassifierFolder:
     """whether a second encoder of the same shape reads the texts from the other end"""
     tensors: dict[str, NDArray[np.float32]] = field(repr=False)
     """by the names of `classifier_shapes`"""
+    ngrams: str = NONE
+    """what they are made of, `tidegate.text.ngrams.Unit`"""
 
 
 def encoder_shapes(model: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
@@ -59,13 +65,14 @@ def encoder_shapes(model: ModelConfig, vocabulary_size: int) -> dict[str, tuple[
 
 
 def classifier_shapes(
-    model: ModelConfig, vocabulary_size: int, labels: int, both: bool = False
+    model: ModelConfig, vocabulary_size: int, labels: int, both: bool = False, ngrams: bool = False
 ) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of every tensor of a classifier; both: of one with a second encoder."""
+    """Return the name and shape of every tensor of a classifier; both: of one with a second encoder; ngrams: of one
+    that counts them as well."""
     encoder = encoder_shapes(model, vocabulary_size)
     second = {f"{SECOND}{name}": shape for name, shape in encoder.items()} if both else {}
     head = {"head.weight": (labels, (6 if both else 3) * model.hidden_size), "head.bias": (labels,)}
-    return encoder | second | head
+    return encoder | second | head | (ngram_shapes(labels) if ngrams else {})
 
 
 def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
@@ -81,6 +88,7 @@ def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
         "multi_label": classifier.multi_label,
         "temperature": float(classifier.temperature),
         "both": classifier.both,
+        "ngrams": classifier.ngrams,
     }
     write_checked(path / WEIGHTS, classifier.tensors, _shapes(classifier), _metadata(classifier))
     write_settings(path / LABELS, content, classifier.tokenizer)
@@ -88,7 +96,7 @@ def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
 
 def _shapes(classifier: ClassifierFolder) -> dict[str, tuple[int, ...]]:
     model, vocabulary = classifier.model, classifier.tokenizer.vocabulary_size
-    return classifier_shapes(model, vocabulary, len(classifier.labels), classifier.both)
+    return classifier_shapes(model, vocabulary, len(classifier.labels), classifier.both, classifier.ngrams != NONE)
 
 
 def _metadata(classifier: ClassifierFolder) -> dict[str, str]:
@@ -121,6 +129,7 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
         content["temperature"],
         content["both"],
         {},
+        content["ngrams"],
     )
     tensors = read_checked(path / WEIGHTS, _shapes(empty), _metadata(empty))
     return ClassifierFolder(**{**vars(empty), "tensors": tensors})
@@ -133,3 +142,5 @@ def _check_values(file: Path, content: dict[str, Any]) -> None:
         raise TidegateError(f"{file}: its labels are not from 1 to {MOST_LABELS:,} different names: {RESTORE}.")
     if not (math.isfinite(content["temperature"]) and content["temperature"] > 0):
         raise TidegateError(f"{file}: the temperature is {content['temperature']}, but it must be above 0: {RESTORE}.")
+    if content["ngrams"] not in (NONE, *get_args(Unit)):
+        raise TidegateError(f"{file}: ngrams is {content['ngrams'][:80]!r}, which is not known: {RESTORE}.")

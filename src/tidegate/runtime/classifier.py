@@ -2,7 +2,7 @@
 
     p = (x_T, max_t x_t, mean_t x_t)        x: what the encoder gives for each token of the text; of a second encoder,
                                             which reads from the other end, the same after it
-    z = (W p + b) / temperature
+    z = (W p + b) / temperature + s         s: what its n-grams say, where they are counted
     softmax(z), or, where a text may have several labels, the logistic function of each
 
 The same computation as `tidegate.models.classifier`.
@@ -17,9 +17,10 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from tidegate.folder.label_folder import SECOND, ClassifierFolder, read_classifier
+from tidegate.folder.label_folder import NONE, SECOND, ClassifierFolder, read_classifier
 from tidegate.runtime.encoder import BATCH, Encoder, text_ids, turned
 from tidegate.runtime.stack import Array
+from tidegate.text.ngrams import NgramScores
 
 SORTED = 16 * BATCH
 """texts of a stream that are put in order by length, so that those side by side are alike"""
@@ -51,6 +52,7 @@ class Classifier:
             second = {name.removeprefix(SECOND): w for name, w in t.items() if name.startswith(SECOND)}
             self._encoders.append(Encoder(c, second))
         self._head = t["head.weight"], t["head.bias"]
+        self._ngrams = None if folder.ngrams == NONE else NgramScores.from_tensors(folder.ngrams, t)
 
     @classmethod
     def load(cls, path: str | Path) -> Classifier:
@@ -77,6 +79,8 @@ class Classifier:
     def probabilities(self, texts: Sequence[str]) -> Array:
         """Return the probability of each label, ``(N, K)`` float32."""
         z = self.logits(texts) / np.float32(self.temperature)
+        if self._ngrams is not None:
+            z += self._ngrams.of(texts)
         if self.multi_label:
             return np.asarray(0.5 * (1 + np.tanh(0.5 * z)), np.float32)
         exp = np.exp(z - z.max(axis=1, keepdims=True))

@@ -14,18 +14,20 @@ from rich.console import Console
 
 from tidegate.config import DataConfig, Direction, ModelConfig, TrainingConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.label_folder import ClassifierFolder, encoder_shapes, write_classifier
+from tidegate.folder.label_folder import NONE, ClassifierFolder, encoder_shapes, write_classifier
 from tidegate.folder.model_folder import ModelFolder
-from tidegate.labelling import LabelConfig
+from tidegate.labelling import MOST_WITH_NGRAMS, LabelConfig
 from tidegate.models.classifier import Classifier, label_loss
 from tidegate.models.encoder import Encoder
 from tidegate.nn.dropout import DropoutMasks
 from tidegate.runtime.encoder import text_ids
 from tidegate.text.labelled import LabelledTexts, LabelReading, label_names, read_labelled, stratified
+from tidegate.text.ngrams import NgramScores
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.tokenizers.base import canonical_digest
 from tidegate.training import label_report as report
 from tidegate.training.batches import Cursor
+from tidegate.training.calibration import fitted_calibration, fitted_ngrams
 from tidegate.training.groups import freeze, freeze_encoder
 from tidegate.training.label_feed import EncodedTexts, LabelBatch, SampleFeed, targets_of
 from tidegate.training.optimize import Objective
@@ -132,7 +134,9 @@ class ClassifyTask:
     what: str = "Classifier"
     verb: str = "classify"
     temperature: float = 1.0
-    """fitted at the end"""
+    ngram_weight: float = 0.0
+    ngrams: NgramScores | None = None
+    """all three are fitted at the end"""
 
     def __post_init__(self) -> None:
         self.digest = self.split.digest
@@ -191,28 +195,54 @@ class ClassifyTask:
         """See `Task`."""
         names, multi = self.split.names, self.settings.multi_label
         both = self.settings.backward is not None
-        folder = ClassifierFolder(model, self.tokenizer, names, multi, self.temperature, both, dict(weights))
+        tensors, unit = dict(weights), NONE
+        if self.ngrams is not None:
+            tensors, unit = tensors | self.ngrams.tensors(), self.ngrams.unit
+        folder = ClassifierFolder(model, self.tokenizer, names, multi, self.temperature, both, tensors, unit)
         write_classifier(path, folder)
 
     def finish(self, path: Path, state: TrainState, console: Console) -> tuple[dict[str, float], list[str]]:
         """Calibrate, measure the model and the peer, write the report."""
-        multi, split = self.settings.multi_label, self.split
+        split = self.split
         parts = {"validation": (split.validation, self.validation)} if len(split.validation) else {}
         if split.test is not None:
             parts["test"] = (split.test, self._encoded(split.test))
         parts = parts or {"training": (split.train, self.train)}
         with waiting(console, "measuring") as progress:
             logits = {part: logits_of(state.classifier, texts, progress) for part, (_, texts) in parts.items()}
+        beside: dict[str, list[report.Beside]] = {part: [] for part in parts}
         if "validation" in logits:
-            self.temperature = report.fitted_temperature(logits["validation"], self.validation.targets)
-        judged = {
-            part: report.Judged(texts, ids.targets, report.probabilities_of(logits[part], multi, self.temperature))
-            for part, (texts, ids) in parts.items()
-        }
+            with waiting(console, "weighing n-grams"):
+                self._calibrate(logits, beside)
+        judged = {}
+        for part, (texts, ids) in parts.items():
+            z = logits[part] / self.temperature
+            if self.ngrams is not None:
+                z += self.ngrams.of(texts.texts)
+            judged[part] = report.Judged(texts, ids.targets, report.probabilities_of(z, self.settings.multi_label))
         with waiting(console, "measuring the peer, TF-IDF and a logistic regression"):
-            peers = report.peers(split.train, self.train.targets, judged, len(split.names))
-        found = report.write_report(path, split.names, judged, peers, self.temperature)
-        return report.told(found)
+            for part, peer in report.peers(split.train, self.train.targets, judged, len(split.names)).items():
+                beside[part].append(peer)
+        settled = {"temperature": self.temperature, "ngram_weight": self.ngram_weight}
+        return report.told(report.write_report(path, split.names, judged, beside, settled))
+
+    def _calibrate(self, logits: Mapping[str, NDArray[Any]], beside: Mapping[str, list[report.Beside]]) -> None:
+        """Fit the temperature, and the n-grams where they are worth it; then tell what would be without them."""
+        split, targets = self.split, self.validation.targets
+        self.temperature = fitted_calibration(logits["validation"], targets).temperature
+        if not self.settings.ngrams or len(split.names) > MOST_WITH_NGRAMS:
+            return
+        ngrams = fitted_ngrams(split.train.texts, self.train.targets, len(split.names), self.settings.class_weights)
+        if ngrams is None:
+            return
+        both = fitted_calibration(logits["validation"], targets, ngrams.of(split.validation.texts))
+        if not both.weight:
+            return
+        for part, z in logits.items():
+            alone = report.probabilities_of(z / self.temperature, self.settings.multi_label)
+            beside[part].append(report.Beside(report.ALONE, "without n-grams", alone))
+        self.temperature, self.ngram_weight = both
+        self.ngrams = ngrams.times(both.weight)
 
     def announced(self, feed: SampleFeed) -> list[str]:
         """See `Task`."""
@@ -244,7 +274,8 @@ class ClassifyTask:
             ("validation", f"{len(split.validation):,} texts"),
             ("test", "none" if split.test is None else f"{len(split.test):,} texts"),
         ]
-        return data, [("temperature", f"{self.temperature:.3f}")], split.names
+        settled = [("temperature", f"{self.temperature:.3f}"), ("weight of n-grams", f"{self.ngram_weight:.3f}")]
+        return data, settled, split.names
 
 
 def take_encoder(model: Encoder, base: ModelFolder) -> None:

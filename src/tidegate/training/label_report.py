@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
@@ -29,15 +27,16 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.card import fenced, markdown_table, markdown_text
 from tidegate.text.labelled import LabelledTexts
+from tidegate.text.ngrams import unit_of
 
 REPORT, FIGURES, PICTURE = "report.md", "report.json", "confusion.png"
+PEER, ALONE = "peer", "without_ngrams"
+"""what stands beside the classifier's figures: others on the same texts"""
+_MEASURED = "accuracy", "macro_f1", "nats_a_text"
 WORST, SHOWN = 20, 200
 """errors that are listed, and characters of each"""
-PRIOR = 2.0
-"""of the temperature"""
 DRAWN_LABELS = 40
 """a matrix of more labels is no picture that one can read"""
-HAN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,16 @@ class Judged:
     def figures(self) -> dict[str, float]:
         """Return accuracy (of all labels of a text at once, where it may have several), macro-F1 and loss."""
         return figures_of(self.targets, self.probabilities)
+
+
+class Beside(NamedTuple):
+    """Another classifier's answers, of the same texts."""
+
+    key: str
+    name: str
+    """for people"""
+    probabilities: NDArray[Any]
+    """``(N, K)``"""
 
 
 def chosen(probabilities: NDArray[Any], multi_label: bool) -> NDArray[Any]:
@@ -111,25 +120,10 @@ def probabilities_of(logits: NDArray[Any], multi_label: bool, temperature: float
     return np.asarray(exp / exp.sum(axis=1, keepdims=True))
 
 
-def fitted_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
-    """Return the temperature of the lowest loss on validation texts (Guo et al. 2017, arXiv 1706.04599); 1 where there
-    are none. Few texts say little: the square of its logarithm counts as much as the nats of PRIOR texts."""
-    if not len(logits):
-        return 1.0
-
-    def loss(log_temperature: float) -> float:
-        probabilities = probabilities_of(logits, targets.ndim > 1, float(np.exp(log_temperature)))
-        return nats_a_text(targets, probabilities) + PRIOR * log_temperature**2 / len(logits)
-
-    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
-    return float(np.exp(found.x))
-
-
 def peer(texts: Sequence[str], multi_label: bool) -> tuple[Pipeline, str]:
     """Return the peer, not fitted yet, and its name: characters 1 to 3 where the texts are mostly Chinese or Japanese,
     words 1 to 2 elsewhere."""
-    sample = "".join(text[:SHOWN] for text in texts[:1000])
-    is_han = 2 * len(HAN.findall(sample)) > len(re.sub(r"\W", "", sample))
+    is_han = unit_of(texts) == "characters"
     grams: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 3)} if is_han else {"ngram_range": (1, 2)}
     name = "characters 1-3" if is_han else "words 1-2"
     regression: Any = LogisticRegression(C=10.0, max_iter=1000)
@@ -139,11 +133,9 @@ def peer(texts: Sequence[str], multi_label: bool) -> tuple[Pipeline, str]:
     return pipeline, f"TF-IDF, {name}, logistic regression"
 
 
-def peers(
-    train: LabelledTexts, targets: NDArray[Any], judged: dict[str, Judged], labels: int
-) -> dict[str, tuple[str, NDArray[Any]]]:
-    """Fit the peer on the training texts; return its name and its probabilities ``(N, K)`` of each part's texts. None
-    where the training texts have nothing that it could count."""
+def peers(train: LabelledTexts, targets: NDArray[Any], judged: dict[str, Judged], labels: int) -> dict[str, Beside]:
+    """Fit the peer on the training texts; return its answers to each part's texts. None where the training texts have
+    nothing that it could count."""
     model, name = peer(train.texts, targets.ndim > 1)
     try:
         with warnings.catch_warnings():  # a label that all texts have, or none, is told of in the table of classes
@@ -159,7 +151,7 @@ def peers(
             probabilities[:] = predicted[:, -labels:]
         else:
             probabilities[:, model.classes_] = predicted
-        found[part] = name, probabilities
+        found[part] = Beside(PEER, name, probabilities)
     return found
 
 
@@ -167,24 +159,24 @@ def write_report(
     folder: Path,
     names: Sequence[str],
     judged: dict[str, Judged],
-    peers: dict[str, tuple[str, NDArray[Any]]],
-    temperature: float,
+    beside: dict[str, list[Beside]],
+    settled: Mapping[str, float],
 ) -> dict[str, Any]:
     """Write report.md, report.json and confusion.png into a classifier's folder; returns the figures.
 
-    judged, peers: by the part of the texts, the last of them the one that is told of at length.
+    judged, beside: by the part of the texts, the last of them the one that is told of at length; settled: by name, what
+    the validation texts settled.
     """
-    found: dict[str, Any] = {"temperature": temperature}
+    found: dict[str, Any] = {**settled}
     rows = []
     for part, one in judged.items():
         figures = one.figures()
         found[part] = {"texts": len(one.texts), **figures}
         rows.append((f"{part}, {len(one.texts):,} texts", *_row(figures)))
-        if part in peers:
-            name, probabilities = peers[part]
-            beside = figures_of(one.targets, probabilities)
-            found[part]["peer"] = {"name": name, **beside}
-            rows.append((f"{part}, {name}", *_row(beside)))
+        for key, name, probabilities in beside[part]:
+            figures = figures_of(one.targets, probabilities)
+            found[part][key] = {"name": name, **figures}
+            rows.append((f"{part}, {name}", *_row(figures)))
     part, last = list(judged.items())[-1]
     lines = [
         "# What it is worth",
@@ -213,14 +205,13 @@ def told(found: dict[str, Any]) -> tuple[dict[str, float], list[str]]:
     for part in ("training", "validation", "test"):
         if (figures := found.get(part)) is None:
             continue
-        beside = figures.get("peer", {})
-        for who, values in (("", figures), ("peer_", beside)):
-            named |= {f"{part}/{who}{k}": values[k] for k in ("accuracy", "macro_f1", "nats_a_text") if k in values}
-        than = f"; {beside['name']}: {beside['accuracy']:.2%}, {beside['macro_f1']:.2%}" if beside else ""
-        sentences.append(
-            f"{part.capitalize()}, {figures['texts']:,} texts: accuracy {figures['accuracy']:.2%}, "
-            f"macro-F1 {figures['macro_f1']:.2%}{than}"
-        )
+        said = f"accuracy {figures['accuracy']:.2%}, macro-F1 {figures['macro_f1']:.2%}"
+        named |= {f"{part}/{k}": figures[k] for k in _MEASURED}
+        for key in (PEER, ALONE):
+            if values := figures.get(key):
+                named |= {f"{part}/{key}_{k}": values[k] for k in _MEASURED}
+                said += f"; {values['name']}: {values['accuracy']:.2%}, {values['macro_f1']:.2%}"
+        sentences.append(f"{part.capitalize()}, {figures['texts']:,} texts: {said}")
     return named, sentences
 
 

@@ -1,0 +1,90 @@
+"""What validation texts settle: the temperature, the n-grams' weight, and that they must be worth it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tidegate.training.calibration import fitted_calibration, fitted_ngrams
+from tidegate.training.label_report import probabilities_of
+
+
+def drawn(z, several, rng):
+    """Labels as these logits have them."""
+    p = probabilities_of(z, several)
+    if several:
+        return (rng.random(p.shape) < p).astype(np.float32)
+    return (p.cumsum(1) > rng.random((len(p), 1))).argmax(1)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("true", [0.5, 2.0])
+def test_the_temperature_is_found_again(several, true):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20000, 3)) * 2
+    found = fitted_calibration(logits, drawn(logits / true, several, rng))
+    assert found.temperature == pytest.approx(true, rel=0.05)
+    assert found.weight == 0
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_temperature_and_weight_are_found_again(several):
+    rng = np.random.default_rng(0)
+    logits, scores = rng.normal(size=(2, 20000, 3)) * 2
+    found = fitted_calibration(logits, drawn(logits / 1.5 + 0.7 * scores, several, rng), scores)
+    assert found == pytest.approx((1.5, 0.7), rel=0.05)
+
+
+def test_scores_that_say_nothing_are_left_out():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(20):
+        logits, scores = rng.normal(size=(2, 300, 2))
+        found.append(fitted_calibration(logits, drawn(logits, False, rng), scores).weight > 0)
+    assert sum(found) <= 2
+    logits = rng.normal(size=(300, 2))
+    assert fitted_calibration(logits, drawn(logits, False, rng), -logits).weight == 0  # nor those that are wrong
+
+
+def test_few_texts_say_little():
+    sure, unsure = np.array([[1.0, 0.0]] * 4), np.zeros((4, 2))
+    right = np.zeros(4, np.int64)
+    assert 0.4 < fitted_calibration(sure, right).temperature < 1
+    assert fitted_calibration(unsure, right).temperature == pytest.approx(1, abs=1e-3)
+    assert fitted_calibration(unsure, right, sure).weight < 2
+    assert fitted_calibration(np.zeros((0, 2)), np.zeros(0, np.int64)) == (1.0, 0.0)
+
+
+TEXTS = ["good film", "very good", "bad film", "very bad", "so so film", "just so so"] * 5
+
+
+def test_ngrams_of_two_and_of_three_labels():
+    two = np.array([0, 0, 1, 1, 0, 0] * 5)
+    scores = fitted_ngrams(TEXTS, two, 2, "none")
+    found = scores.of(["good", "bad"])
+    assert (found.argmax(1) == [0, 1]).all()
+    np.testing.assert_allclose(found.sum(1), 0, atol=1e-5)  # nothing is said of both at once
+    three = np.array([0, 0, 1, 1, 2, 2] * 5)
+    assert (fitted_ngrams(TEXTS, three, 3, "none").of(["good", "bad", "so so"]).argmax(1) == [0, 1, 2]).all()
+
+
+def test_ngrams_give_the_probabilities_of_the_regression():
+    """Of two labels only the difference is there: the softmax must give what the logistic function gave."""
+    two = np.array([0, 0, 0, 1, 1, 0] * 5)
+    balanced, plain = (fitted_ngrams(TEXTS, two, 2, how).of(["film", "very bad"]) for how in ("balanced", "none"))
+    p = probabilities_of(plain, False)
+    assert p[1, 1] > 0.5 > p[0, 1]
+    assert probabilities_of(balanced, False)[0, 1] > p[0, 1]  # the rarer label counts for more
+    mean = probabilities_of(fitted_ngrams(TEXTS, two, 2, "none").of(TEXTS), False)[:, 1].mean()
+    assert mean == pytest.approx(two.mean(), abs=1e-3)  # a regression's mean is that of its labels
+
+
+def test_ngrams_of_several_labels_a_text():
+    targets = np.array([[1, 0, 1], [1, 1, 1], [0, 0, 1], [0, 1, 1], [0, 0, 1], [0, 0, 1]] * 5, np.float32)
+    found = fitted_ngrams(TEXTS, targets, 3, "none").of(["good film", "very bad"])
+    assert ((found[:, :2] > 0) == [[True, False], [False, True]]).all()
+    np.testing.assert_array_equal(found[:, 2], 0)  # all have it: there is nothing to tell apart
+
+
+def test_texts_without_a_word_have_no_ngrams():
+    assert fitted_ngrams(["! ?", "?"], np.array([0, 1]), 2, "none") is None
