@@ -18,10 +18,10 @@ time, and the others are text without labels (recipe ulmfit; direct and scratch 
 online_shopping_10_cats by its ten categories, 80/10/10, each topic alike, seed 0. sst: stsa.binary, the given split.
 films: ten folds by the hundreds of cv numbers. chunks: conll2000, the last 1,000 sentences of the training part are
 validation. weibo: weiboNER_2nd, given split. ewt: UPOS, given split. --seeds says which seeds; folds are run once, with
-the first of them. The validation part chooses the step, the temperature and the weight of n-grams; nothing is chosen on a test part. --flags are given to tidegate
-finetune; the peer's settings are those of every report. --work keeps what is done and each fold's language model in a
-folder: a measurement that was stopped goes on, and hotels and few share the language models, which read the same text
-whatever part of it has labels.
+the first of them. The validation part chooses the step, the temperature and the weight of n-grams; nothing is chosen on
+a test part. --flags are given to tidegate finetune; the peer's settings are those of every report. --work keeps what is
+done and each fold's language model in a folder: a measurement that was stopped goes on, and hotels and few share the
+language models, which read the same text whatever part of it has labels.
 """
 
 from __future__ import annotations
