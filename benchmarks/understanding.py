@@ -10,18 +10,18 @@
     python benchmarks/understanding.py weibo DATA --base base-zh
     python benchmarks/understanding.py ewt DATA --base base-en
 
-DATA is the folder of the sets. texts writes reviews without labels, of goods that are no hotels, and of films, from
-which recipes/reviews-zh.yaml and recipes/films-en.yaml learn. Protocols. hotels: ChnSentiCorp_htl_all, exact duplicates
-dropped, ten stratified folds, seed 0; accuracy, and the interval of 95% of its difference to the peer's, fold by fold
-(Student's t). few: the first --draws of these folds; of the training part so many texts have labels, drawn anew each
-time, and the others are text without labels (recipe ulmfit; direct and scratch have the labels alone). topics:
-online_shopping_10_cats by its ten categories, 80/10/10, each topic alike, seed 0. sst: stsa.binary, the given split.
-films: ten folds by the hundreds of cv numbers. chunks: conll2000, the last 1,000 sentences of the training part are
-validation. weibo: weiboNER_2nd, given split. ewt: UPOS, given split. --seeds says which seeds; folds are run once, with
-the first of them. The validation part chooses the step, the temperature and the weight of n-grams; nothing is chosen on
-a test part. --flags are given to tidegate finetune; the peer's settings are those of every report. --work keeps what is
-done and each fold's language model in a folder: a measurement that was stopped goes on, and hotels and few share the
-language models, which read the same text whatever part of it has labels.
+DATA is the folder of the sets. texts writes reviews without labels, of goods that are no hotels, and of films, with the
+training sentences of sst, from which recipes/reviews-zh.yaml and recipes/films-en.yaml learn. Protocols. hotels:
+ChnSentiCorp_htl_all, exact duplicates dropped, ten stratified folds, seed 0; accuracy, and the interval of 95% of its
+difference to the peer's, fold by fold (Student's t). few: the first --draws of these folds; of the training part so
+many texts have labels, drawn anew each time, and the others are text without labels (recipe ulmfit; direct and scratch
+have the labels alone). topics: online_shopping_10_cats by its ten categories, 80/10/10, each topic alike, seed 0. sst:
+stsa.binary, the given split. films: ten folds by the hundreds of cv numbers. chunks: conll2000, the last 1,000
+sentences of the training part are validation. weibo: weiboNER_2nd, given split. ewt: UPOS, given split. --seeds says
+which seeds; folds are run once, with the first of them. The validation part chooses the step, the temperature and the
+weight of n-grams; nothing is chosen on a test part. --flags are given to tidegate finetune; the peer's settings are
+those of every report. --work keeps what is done and each fold's language model in a folder: a measurement that was
+stopped goes on, and hotels and few share the language models, which read the same text whatever part of it has labels.
 """
 
 from __future__ import annotations
@@ -204,7 +204,9 @@ def texts(arguments: argparse.Namespace) -> None:
     goods = [row["review"].strip() for row in shopping_rows(arguments.data) if row["cat"] != "酒店"]
     goods = [text for text in dict.fromkeys(goods) if text not in hotels]
     goods = [goods[i] for i in np.random.default_rng(0).permutation(len(goods))]  # they lie by kind
-    for name, found in (("reviews-zh", goods), ("films-en", [text for _, _, text in film_rows(arguments.data)])):
+    films = [text for _, _, text in film_rows(arguments.data)]
+    sentences = [text for _, text in sst_rows(arguments.data, "train")]
+    for name, found in (("reviews-zh", goods), ("films-en", films), ("sentences-en", sentences)):
         path = write(arguments.work / f"{name}.jsonl", [("", text) for text in found])
         print(f"{len(found):,} texts: {path}")
 
@@ -219,12 +221,13 @@ def topics(arguments: argparse.Namespace) -> dict[str, Any]:
     return told([shown(f"seed {seed}", row) for seed, row in zip(arguments.seeds, found, strict=True)])
 
 
+def sst_rows(data: Path, part: str) -> Rows:
+    lines = (data / f"sst/stsa.binary.{part}").read_text(encoding="utf-8").splitlines()
+    return [(line[0], line[2:]) for line in lines]
+
+
 def sst(arguments: argparse.Namespace) -> dict[str, Any]:
-    parts = {}
-    for part in ("train", "dev", "test"):
-        lines = (arguments.data / f"sst/stsa.binary.{part}").read_text(encoding="utf-8").splitlines()
-        parts[part] = [(line[0], line[2:]) for line in lines]
-    rows = []
+    parts, rows = {part: sst_rows(arguments.data, part) for part in ("train", "dev", "test")}, []
     for seed in arguments.seeds:
         held_out = write(arguments.work / "sst-dev.jsonl", parts["dev"])
         given = ("--validation-data", str(held_out), "--keep-duplicates")
