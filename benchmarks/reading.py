@@ -7,7 +7,7 @@ Only the products of the cells over tokens that are there count as work, three t
 pooling, head, clipping and optimizer cost time and count for nothing. In each round, in turn: the peak (multiply-adds
 from registers alone); layers of the encoder's size by themselves, forward and backward, 32 lanes and 64 steps, which
 says what the kernels reach where nothing is ragged; training steps over the next texts of an epoch, all layers
-learning; prediction without PyTorch, from ids, and from the text itself. Medians over the rounds.
+learning; prediction without PyTorch, from ids, and from the text itself, its n-grams as well. Medians over the rounds.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tidegate.folder.model_folder import ModelFolder
 from tidegate.labelling import LabelConfig
 from tidegate.runtime.classifier import Classifier
 from tidegate.runtime.encoder import Encoder, text_ids
+from tidegate.training.calibration import fitted_ngrams
 from tidegate.training.classify_task import ClassifyTask, read_split
 from tidegate.training.optimize import train_step
 from tidegate.tuning import TuningConfig
@@ -82,9 +83,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "head.weight": np.zeros((len(split.names), 3 * model.hidden_size), np.float32),
         "head.bias": np.zeros(len(split.names), np.float32),
     }
-    running = Classifier(
-        ClassifierFolder(model, base.tokenizer, split.names, False, 1.0, False, {**base.tensors, **head})
-    )
+    ngrams = fitted_ngrams(split.train.texts, task.train.targets, len(split.names), "none")
+    assert ngrams is not None
+    tensors = {**base.tensors, **head, **ngrams.tensors()}
+    running = Classifier(ClassifierFolder(model, base.tokenizer, split.names, False, 1.0, False, tensors, ngrams.unit))
     texts = [split.train.texts[i] for i in np.random.default_rng(0).permutation(len(split.train))[:TEXTS]]
     ids = [text_ids(base.tokenizer, text) for text in texts]
     tokens = sum(map(len, ids))
@@ -99,7 +101,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "layers alone, training": lambda: alone() / operations(model.cell, shape, 3),
         "training": training_sample(task, base, plan.threads),
         "prediction from ids": lambda: timed(lambda: encoder.pooled(ids)) / work(model, tokens, 1),
-        "prediction": lambda: timed(lambda: running.logits(texts)) / work(model, tokens, 1),
+        "prediction": lambda: timed(lambda: running.probabilities(texts)) / work(model, tokens, 1),
     }
     rounds = in_turn(samples, plan)
     seconds = {name: statistics.median(found) for name, found in rounds.seconds.items()}

@@ -71,12 +71,18 @@ def write(path: Path, rows: Rows) -> Path:
     return path
 
 
-def once(folder: Path, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Measure, or return what was measured before under this name."""
-    known = folder / f"{name}.json"
+def once(
+    arguments: argparse.Namespace, place: str, name: str, measured: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Measure, or return what was measured before under this name with the same model and flags."""
+    folder = arguments.work / place
+    folder.mkdir(parents=True, exist_ok=True)
+    known, settings = folder / f"{name}.json", {"base": arguments.base, "flags": arguments.flags}
     if not known.exists():
-        known.write_text(json.dumps(measured()), encoding="utf-8")
+        known.write_text(json.dumps(settings | measured()), encoding="utf-8")
     found: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
+    if any(found.pop(key, None) != value for key, value in settings.items()):
+        raise SystemExit(f"{known} was measured with another --base or other --flags: choose another --work.")
     return found
 
 
@@ -100,7 +106,7 @@ def classify(
 
     folder = arguments.work / place
     folder.mkdir(parents=True, exist_ok=True)
-    return once(folder, name, measured)
+    return once(arguments, place, name, measured)
 
 
 def told(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -257,7 +263,7 @@ def tagging(arguments: argparse.Namespace, figure: str, *more: str) -> dict[str,
         def measured(train: Path = train, seed: int = seed) -> dict[str, Any]:
             return run(arguments, f"out-{seed}", "tag", train, *more[1:], seed=seed)
 
-        found = once(arguments.work, f"{arguments.what}-{seed}", measured)
+        found = once(arguments, ".", f"{arguments.what}-{seed}", measured)
         rows.append({"seed": seed, **{k: v for k, v in found.items() if isinstance(v, float)}})
         print(f"seed {seed}: {figure} {found[figure]:.2%}", flush=True)
     values = [row[figure] for row in rows]

@@ -115,7 +115,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 recipe=self.recipe,
                 backward=self.backward,
                 class_weights=self.class_weights,
-                ngrams=self.ngrams,
+                ngrams=_plain(self.ngrams),
                 language_epochs=self.language_epochs,
             ),
             DataConfig(data=(str(folder / "texts.jsonl"),), validation=self.validation, keep_duplicates=True),

@@ -17,7 +17,10 @@ import safetensors.numpy
 
 from tests.end_to_end.test_finetune import command
 from tidegate.cli import parse
+from tidegate.config import DataConfig
+from tidegate.labelling import LabelConfig
 from tidegate.runtime.classifier import Classifier
+from tidegate.training.classify_task import read_split
 
 SMALL = ["--lanes", "8", "--threads", "1"]
 GOOD, BAD = "房间很大，服务很好，下次还来。", "太吵了，又脏又旧，不会再来。"
@@ -57,7 +60,11 @@ def test_ngrams_are_weighed_and_kept(place, tmp_path):
     assert report["validation"]["without_ngrams"]["accuracy"] < 0.9 < report["validation"]["accuracy"] == 1
     assert "weight of n-grams" in (tmp_path / "with/README.md").read_text("utf-8")
     assert json.loads((tmp_path / "with/labels.json").read_text("utf-8"))["ngrams"] == "characters"
-    assert [one.labels for one in Classifier.load(tmp_path / "with").label(["房优间", "差早"])] == [("1",), ("0",)]
+    running = Classifier.load(tmp_path / "with")
+    assert [one.labels for one in running.label(["房优间", "差早"])] == [("1",), ("0",)]
+    split = read_split(DataConfig(data=(str(tmp_path / "words.csv"),)), LabelConfig(), 0).validation
+    p = running.probabilities(split.texts)[np.arange(len(split)), [int(label) for (label,) in split.labels]]
+    assert -np.log(p).mean() == pytest.approx(report["validation"]["nats_a_text"], rel=1e-3)  # what was told is kept
     assert "is finished" in command("finetune", "--resume", tmp_path / "with")
     out = command(*words, "--steps", 1, "--out", tmp_path / "without", "--ngrams", "false")
     assert "without n-grams" not in out

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from tidegate.models.classifier import label_loss
 from tidegate.training.calibration import fitted_calibration, fitted_ngrams
-from tidegate.training.label_report import probabilities_of
+from tidegate.training.label_report import nats_a_text, probabilities_of
 
 
 def drawn(z, several, rng):
@@ -44,6 +46,38 @@ def test_scores_that_say_nothing_are_left_out():
     assert sum(found) <= 2
     logits = rng.normal(size=(300, 2))
     assert fitted_calibration(logits, drawn(logits, False, rng), -logits).weight == 0  # nor those that are wrong
+
+
+def test_class_weights_are_not_undone():
+    """Of a rare label: n-grams that say of every text alike how rare it is gain nats, but tell nothing apart."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random(600) < 0.05).astype(np.int64)
+    logits = np.outer(rng.normal(size=600) + 2 * targets - 1, [-1, 1])  # as a balanced loss has them
+    scores = rng.normal(size=(600, 2)) * 0.1 + [1.5, -1.5]
+    weights = len(targets) / (2 * np.bincount(targets))
+    assert fitted_calibration(logits, targets, scores).weight > 0.5
+    assert fitted_calibration(logits, targets, scores, weights).weight == 0
+    several = np.eye(2)[targets]
+    factors = (600 - several.sum(0)) / several.sum(0)
+    assert fitted_calibration(logits, several, scores).weight > 0.5
+    assert fitted_calibration(logits, several, scores, factors).weight == 0
+
+
+def test_the_loss_is_that_of_the_training():
+    rng = np.random.default_rng(0)
+    logits, weights = rng.normal(size=(8, 3)), np.array([0.5, 1, 3])
+    for targets in (rng.integers(0, 3, 8), rng.integers(0, 2, (8, 3)).astype(np.float64)):
+        found = nats_a_text(targets, probabilities_of(logits, targets.ndim > 1), weights)
+        expected = label_loss(*(torch.from_numpy(one) for one in (logits, targets, weights)))
+        assert found == pytest.approx(expected.item())
+
+
+def test_numbers_of_float32_are_as_good():
+    rng = np.random.default_rng(0)
+    logits, scores = rng.normal(size=(2, 2000, 3)).astype(np.float32) * 2
+    targets = drawn(logits / 1.5 + 0.7 * scores, False, rng)
+    expected = fitted_calibration(logits.astype(np.float64), targets, scores.astype(np.float64))
+    assert fitted_calibration(logits, targets, scores) == pytest.approx(expected, rel=1e-4)
 
 
 def test_few_texts_say_little():

@@ -30,7 +30,7 @@ HAN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 SAMPLE, SHOWN = 1000, 200
 """texts that are looked at to tell what is counted, and characters of each"""
 
-Counts = tuple[NDArray[np.int64], NDArray[np.int64]]
+Counts = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 def unit_of(texts: Sequence[str]) -> Unit:
@@ -48,7 +48,7 @@ def counted(text: str, unit: Unit) -> Counts:
         grams = _mixed(grams[: len(units) - n], units[n:])
         found.append(grams >> np.uint64(64 - BITS))
     buckets, counts = np.unique(np.concatenate(found) if found else np.zeros(0, np.uint64), return_counts=True)
-    return buckets.astype(np.int64), counts.astype(np.int64)
+    return buckets.astype(np.int32), counts.astype(np.int32)
 
 
 def _numbers(text: str, unit: Unit) -> NDArray[np.uint64]:
@@ -73,7 +73,7 @@ def rarity(counts: Sequence[Counts]) -> NDArray[np.float32]:
     return np.where(texts > 0, np.log((1 + len(counts)) / (1 + texts)) + 1, 0).astype(np.float32)
 
 
-def weighted(counts: Counts, rarity: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def weighted(counts: Counts, rarity: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return the buckets of a text that have a factor, ``(n,)``, and φ there: (1 + ln count) · factor, divided by the
     length of all of it."""
     buckets, times = counts

@@ -15,14 +15,14 @@ from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
 from tidegate.labelling import ClassWeights
-from tidegate.text.ngrams import BUCKETS, NgramScores, counted, rarity, unit_of, weighted
+from tidegate.text.ngrams import BUCKETS, Counts, NgramScores, counted, rarity, unit_of, weighted
 from tidegate.training.label_report import nats_a_text, probabilities_of
 
 PRIOR = 2.0
 """of the temperature and the weight"""
 WORTH = 2.0
-"""nats that n-grams must gain of all validation texts together: a weight that means nothing gains 1.9 in one of twenty
-cases (likelihood-ratio test, a half of the chi-square's 3.84)"""
+"""nats that n-grams must gain of all validation texts together: a weight that means nothing gains 1.9 in one of forty
+cases (likelihood-ratio test, a half of the chi-square's 3.84, and half of them would be below 0)"""
 
 
 class Calibration(NamedTuple):
@@ -32,21 +32,30 @@ class Calibration(NamedTuple):
     weight: float
 
 
-def fitted_calibration(logits: NDArray[Any], targets: NDArray[Any], scores: NDArray[Any] | None = None) -> Calibration:
+def fitted_calibration(
+    logits: NDArray[Any],
+    targets: NDArray[Any],
+    scores: NDArray[Any] | None = None,
+    class_weights: NDArray[Any] | None = None,
+) -> Calibration:
     """Return the temperature and weight of the lowest loss on validation texts (Guo et al. 2017, arXiv 1706.04599).
 
-    logits, scores: ``(N, K)``; targets: ``(N,)`` or ``(N, K)``. Few texts say little: the squares of the temperature's
-    logarithm and of the weight count as much as the nats of PRIOR texts, and a weight that gains less than WORTH is 0.
-    Without texts the temperature is 1.
+    logits, scores: ``(N, K)``; targets: ``(N,)`` or ``(N, K)``; class_weights: ``(K,)``, those of the loss that the
+    logits come from: n-grams that say no more than that a label is frequent would undo them. Few texts say little: the
+    squares of the temperature's logarithm and of the weight count as much as the nats of PRIOR texts, and a weight that
+    gains less than WORTH is 0. Without texts the temperature is 1.
     """
     if not len(logits):
         return Calibration(1.0, 0.0)
+    # the optimizer's differences are too small for float32
+    logits, scores = logits.astype(np.float64), None if scores is None else scores.astype(np.float64)
 
     def loss(values: NDArray[Any]) -> float:
         log_temperature, weight = values if len(values) > 1 else (values[0], 0.0)
         z = logits / np.exp(log_temperature) + (0.0 if scores is None else weight * scores)
         prior = PRIOR * (log_temperature**2 + weight**2)
-        return len(logits) * nats_a_text(targets, probabilities_of(z, targets.ndim > 1)) + float(prior)
+        nats = nats_a_text(targets, probabilities_of(z, targets.ndim > 1), class_weights)
+        return len(logits) * nats + float(prior)
 
     bounds = [(np.log(0.1), np.log(10.0)), (0.0, 10.0)]
     alone = minimize(loss, [0.0], bounds=bounds[:1])
@@ -70,12 +79,9 @@ def fitted_ngrams(
     factors = rarity(counts)
     if not factors.any():
         return None
-    rows = [weighted(one, factors) for one in counts]
-    borders = np.cumsum([0, *(len(buckets) for buckets, _ in rows)])
-    matrix = csr_array(
-        (np.concatenate([values for _, values in rows]), np.concatenate([buckets for buckets, _ in rows]), borders),
-        shape=(len(rows), BUCKETS),
-    )
+    met = np.flatnonzero(factors)  # of a few texts it is a few thousand buckets: all the others would have the weight 0
+    matrix = _matrix(counts, factors)[:, met]
+    del counts
     weight, bias = np.zeros((labels, BUCKETS), np.float32), np.zeros(labels, np.float32)
     for k, target in enumerate(targets.T if targets.ndim > 1 else [targets]):
         if len(np.unique(target)) < 2:
@@ -85,9 +91,17 @@ def fitted_ngrams(
         ).fit(matrix, target)
         found, constant = regression.coef_, regression.intercept_
         if targets.ndim > 1:
-            weight[k], bias[k] = found[0], constant[0]
+            weight[k, met], bias[k] = found[0], constant[0]
         elif len(found) == 1:  # of two labels it has the difference
-            weight[:], bias[:] = np.outer([-0.5, 0.5], found[0]), np.array([-0.5, 0.5]) * constant[0]
+            weight[:, met], bias[:] = np.outer([-0.5, 0.5], found[0]), np.array([-0.5, 0.5]) * constant[0]
         else:
-            weight[:], bias[:] = found, constant
+            weight[:, met], bias[:] = found, constant
     return NgramScores(unit, factors, weight, bias)
+
+
+def _matrix(counts: Sequence[Counts], factors: NDArray[np.float32]) -> csr_array:
+    """Return φ of all texts, ``(N, BUCKETS)``."""
+    rows = [weighted(one, factors) for one in counts]
+    borders = np.cumsum([0, *(len(buckets) for buckets, _ in rows)])
+    values, buckets = (np.concatenate(parts) for parts in zip(*((v, b) for b, v in rows), strict=True))
+    return csr_array((values, buckets, borders), shape=(len(rows), BUCKETS))

@@ -134,7 +134,8 @@ class ClassifyTask:
     what: str = "Classifier"
     verb: str = "classify"
     temperature: float = 1.0
-    ngram_weight: float = 0.0
+    ngram_weight: float | None = None
+    """None where they are not counted"""
     ngrams: NgramScores | None = None
     """all three are fitted at the end"""
 
@@ -212,7 +213,7 @@ class ClassifyTask:
             logits = {part: logits_of(state.classifier, texts, progress) for part, (_, texts) in parts.items()}
         beside: dict[str, list[report.Beside]] = {part: [] for part in parts}
         if "validation" in logits:
-            with waiting(console, "weighing n-grams"):
+            with waiting(console, "calibrating"):
                 self._calibrate(logits, beside)
         judged = {}
         for part, (texts, ids) in parts.items():
@@ -223,25 +224,27 @@ class ClassifyTask:
         with waiting(console, "measuring the peer, TF-IDF and a logistic regression"):
             for part, peer in report.peers(split.train, self.train.targets, judged, len(split.names)).items():
                 beside[part].append(peer)
-        settled = {"temperature": self.temperature, "ngram_weight": self.ngram_weight}
+        settled = {"temperature": self.temperature, "ngram_weight": self.ngram_weight or 0.0}
         return report.told(report.write_report(path, split.names, judged, beside, settled))
 
     def _calibrate(self, logits: Mapping[str, NDArray[Any]], beside: Mapping[str, list[report.Beside]]) -> None:
         """Fit the temperature, and the n-grams where they are worth it; then tell what would be without them."""
-        split, targets = self.split, self.validation.targets
-        self.temperature = fitted_calibration(logits["validation"], targets).temperature
+        split, targets, z = self.split, self.validation.targets, logits["validation"]
+        weights = None if self._weights is None else self._weights.numpy()
+        self.temperature = fitted_calibration(z, targets, None, weights).temperature
         if not self.settings.ngrams or len(split.names) > MOST_WITH_NGRAMS:
             return
         ngrams = fitted_ngrams(split.train.texts, self.train.targets, len(split.names), self.settings.class_weights)
         if ngrams is None:
             return
-        both = fitted_calibration(logits["validation"], targets, ngrams.of(split.validation.texts))
+        both = fitted_calibration(z, targets, ngrams.of(split.validation.texts), weights)
+        self.ngram_weight = both.weight
         if not both.weight:
             return
         for part, z in logits.items():
             alone = report.probabilities_of(z / self.temperature, self.settings.multi_label)
             beside[part].append(report.Beside(report.ALONE, "without n-grams", alone))
-        self.temperature, self.ngram_weight = both
+        self.temperature = both.temperature
         self.ngrams = ngrams.times(both.weight)
 
     def announced(self, feed: SampleFeed) -> list[str]:
@@ -274,7 +277,8 @@ class ClassifyTask:
             ("validation", f"{len(split.validation):,} texts"),
             ("test", "none" if split.test is None else f"{len(split.test):,} texts"),
         ]
-        settled = [("temperature", f"{self.temperature:.3f}"), ("weight of n-grams", f"{self.ngram_weight:.3f}")]
+        counted = "they are not counted" if self.ngram_weight is None else f"{self.ngram_weight:.3f}"
+        settled = [("temperature", f"{self.temperature:.3f}"), ("weight of n-grams", counted)]
         return data, settled, split.names
 
 

@@ -86,12 +86,14 @@ def figures_of(targets: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, 
     }
 
 
-def nats_a_text(targets: NDArray[Any], probabilities: NDArray[Any]) -> float:
-    """Return the mean loss of a text; of several labels of a text their losses are summed."""
+def nats_a_text(targets: NDArray[Any], probabilities: NDArray[Any], class_weights: NDArray[Any] | None = None) -> float:
+    """Return the mean loss of a text, as `tidegate.models.classifier.label_loss`; of several labels of a text their
+    losses are summed."""
     p = np.clip(probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
+    w = np.ones(p.shape[1]) if class_weights is None else class_weights
     if targets.ndim > 1:
-        return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).sum(axis=1).mean())
-    return float(-np.log(p[np.arange(len(p)), targets]).mean())
+        return float(-(w * targets * np.log(p) + (1 - targets) * np.log(1 - p)).sum(axis=1).mean())
+    return float(np.average(-np.log(p[np.arange(len(p)), targets]), weights=w[targets]))
 
 
 def by_class(targets: NDArray[Any], given: NDArray[Any], labels: int) -> list[dict[str, float]]:
