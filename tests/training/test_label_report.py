@@ -63,8 +63,8 @@ def test_classes_are_measured_as_scikit_learn_does():
 
 
 def test_the_peer_counts_what_suits_the_language():
-    assert "characters" in peer(["房间很大，服务很好", "good"], False)[1]
-    assert "words" in peer(["the room is big 房"], False)[1]
+    assert "characters" in peer(["房间很大，服务很好", "good"], False, 2)[1]
+    assert "words" in peer(["the room is big 房"], False, 2)[1]
 
 
 def test_a_report_of_texts_that_could_break_a_table(tmp_path):

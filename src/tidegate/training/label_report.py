@@ -122,15 +122,16 @@ def probabilities_of(logits: NDArray[Any], multi_label: bool, temperature: float
     return np.asarray(exp / exp.sum(axis=1, keepdims=True))
 
 
-def peer(texts: Sequence[str], multi_label: bool) -> tuple[Pipeline, str]:
+def peer(texts: Sequence[str], multi_label: bool, labels: int) -> tuple[Pipeline, str]:
     """Return the peer, not fitted yet, and its name: characters 1 to 3 where the texts are mostly Chinese or Japanese,
     words 1 to 2 elsewhere."""
     is_han = unit_of(texts) == "characters"
     grams: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 3)} if is_han else {"ngram_range": (1, 2)}
     name = "characters 1-3" if is_han else "words 1-2"
     regression: Any = LogisticRegression(C=10.0, max_iter=1000)
-    if multi_label:
-        regression = OneVsRestClassifier(regression)
+    if multi_label or labels > 2:  # each label by itself: of many labels together it would take longer than the model
+        alone = LogisticRegression(C=10.0, max_iter=1000, solver="liblinear", dual=True, random_state=0)
+        regression = OneVsRestClassifier(alone)
     pipeline = make_pipeline(TfidfVectorizer(sublinear_tf=True, **grams), regression)
     return pipeline, f"TF-IDF, {name}, logistic regression"
 
@@ -138,7 +139,7 @@ def peer(texts: Sequence[str], multi_label: bool) -> tuple[Pipeline, str]:
 def peers(train: LabelledTexts, targets: NDArray[Any], judged: dict[str, Judged], labels: int) -> dict[str, Beside]:
     """Fit the peer on the training texts; return its answers to each part's texts. None where the training texts have
     nothing that it could count."""
-    model, name = peer(train.texts, targets.ndim > 1)
+    model, name = peer(train.texts, targets.ndim > 1, labels)
     try:
         with warnings.catch_warnings():  # a label that all texts have, or none, is told of in the table of classes
             warnings.filterwarnings("ignore", "Label .* is present in all|.*not present|Label not", UserWarning)
