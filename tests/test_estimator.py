@@ -83,9 +83,10 @@ def test_the_same_seed_gives_the_same(model):
 
 def test_in_a_pipeline_and_a_grid_search(model):
     lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])
-    search = GridSearchCV(make_pipeline(lower, model), {"textclassifier__epochs": [1, 40]}, cv=2)
+    grid = {"textclassifier__epochs": [1, 40], "textclassifier__ngrams": np.array([False])}  # which need no epochs
+    search = GridSearchCV(make_pipeline(lower, model), grid, cv=2)
     search.fit(TEXTS, np.where(LABELS > 0, "山", "b"))
-    assert search.best_params_ == {"textclassifier__epochs": 40}
+    assert search.best_params_ == {"textclassifier__epochs": 40, "textclassifier__ngrams": False}
     assert set(search.predict(TEXTS)) == {"山", "b"}
 
 
