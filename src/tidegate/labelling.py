@@ -31,6 +31,8 @@ MOST_WITH_NGRAMS = 32
 """labels beside which n-grams are counted: each has a weight for every bucket"""
 LEAST_STEPS = 150
 """so many steps are taken at least where no horizon is given: of a hundred texts an epoch has three"""
+FEW_TEXTS = 1600
+"""of fewer a classifier that has read before learns at a rate that falls with the square root of their number"""
 OF_CLASSIFY = ("backward", "label_column", "multi_label", "class_weights", "ngrams", "longest")
 OF_TAG = ("token_column", "tag_column", "tag_cell", "tag_units", "word_size", "rare_words")
 """settings of one task alone"""

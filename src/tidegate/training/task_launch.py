@@ -19,7 +19,7 @@ from tidegate.config import HORIZONS, DataConfig, Direction, ModelConfig, RunCon
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.model_folder import TOKENIZER, ModelFolder, read_tokenizer
-from tidegate.labelling import LEAST_STEPS, LabelConfig
+from tidegate.labelling import FEW_TEXTS, LEAST_STEPS, LabelConfig
 from tidegate.text.lines import read_texts
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.word_features import spoken
@@ -68,9 +68,8 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
     tuning, training = settings.tuning, settings.training
     folder = RunFolder(Path(out))
     samples = _samples(data, labels, tuning.task, training.seed)
-    if recorded is None and training.epochs is not None and not run.given & set(HORIZONS):
-        steps_an_epoch = math.ceil(len(samples.texts) / training.lanes)
-        training = dataclasses.replace(training, epochs=max(training.epochs, LEAST_STEPS / steps_an_epoch))
+    if recorded is None:
+        training = for_few(training, labels if tuning.task == "classify" else None, len(samples.texts), run.given)
     if not samples.held_out:
         console.print("Nothing is kept for validation: the last step counts, whether it is the best or not.")
     bases: list[ModelFolder] = []
@@ -192,6 +191,18 @@ def _train(
             raise TidegateError(f"{folder.path} holds a run already: choose another --out.")
         write_atomically(folder.path / TOKENIZER, json.dumps(tokenizer.to_json(), ensure_ascii=False).encode())
         return TaskRun(folder, record, recorded, task, feed, state, console).run()
+
+
+def for_few(training: TrainingConfig, labels: LabelConfig | None, texts: int, given: frozenset[str]) -> TrainingConfig:
+    """Return the settings of the training as few texts want them, where they are not given: more passes, and, where a
+    classifier that has read before learns as a whole, smaller steps, so that it keeps what it knows."""
+    if training.epochs is not None and not given & set(HORIZONS):
+        steps_an_epoch = math.ceil(texts / training.lanes)
+        training = dataclasses.replace(training, epochs=max(training.epochs, LEAST_STEPS / steps_an_epoch))
+    if labels is not None and labels.recipe in ("ulmfit", "direct") and "learning_rate" not in given:
+        rate = training.learning_rate * math.sqrt(min(1.0, texts / FEW_TEXTS))
+        training = dataclasses.replace(training, learning_rate=float(f"{rate:.2g}"))
+    return training
 
 
 class LanguageStage(NamedTuple):
