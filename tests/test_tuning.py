@@ -17,6 +17,9 @@ from tidegate.tuning import TuningConfig
 WRONG = [
     ({"task": "translate"}, "task is 'translate'"),
     ({"new_tokens": "drop"}, "new_tokens is 'drop'"),
+    ({"direction": "down"}, "direction is 'down'"),
+    ({"direction": "backward", "task": "chat"}, "the task is chat"),
+    ({"direction": "backward", "lora_rank": 4}, "an adapter leaves the model"),
     ({"layer_rate": 0.0}, "layer_rate is 0.0"),
     ({"thaw": 1.5}, "thaw is 1.5"),
     ({"lora_rank": 0}, "lora_rank is 0"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tidegate.config import check_paths, one_of, within
+from tidegate.config import Direction, check_paths, one_of, within
 from tidegate.errors import TidegateError
 
 Task = Literal["lm", "chat", "instruct", "classify", "tag"]
@@ -42,6 +42,9 @@ class TuningConfig:
     new_tokens: NewTokens = "add"
     """Characters or words that the model's vocabulary lacks: add them to it; leave them unknown; or replace the
     vocabulary by that of the new text. Tokens that stay are matched by their text. Bytes and bpe lack nothing."""
+    direction: Direction | None = None
+    """From which end the model reads each document, of the task lm: backward turns a model round that read forward, as
+    the second model of a classifier wants it (--backward); by default that of the model."""
     freeze: tuple[str, ...] = ()
     """A part whose weights stay as they are: embedding, blocks or output; may be given several times."""
     layer_rate: float = 1.0
@@ -69,6 +72,11 @@ class TuningConfig:
             )
         one_of(self, "task", Task)
         one_of(self, "new_tokens", NewTokens)
+        if self.direction is not None:
+            one_of(self, "direction", Direction)
+            if self.task != "lm" or self.lora_rank is not None:
+                what = f"the task is {self.task}" if self.task != "lm" else "an adapter leaves the model as it is"
+                raise TidegateError(f"direction is {self.direction}, which a whole language model learns, but {what}.")
         within(self, "layer_rate", 1e-3, 1)
         within(self, "thaw", 0, 1)
         within(self, "lora_rank", 1, 4096)

@@ -111,6 +111,12 @@ def test_a_second_model_that_reads_from_the_end(place):
     command(*words, "--backward", turned, "--out", place / "direct-both")
     command(*words, "--out", place / "x", "--backward", place / "both-language-model", expect=2)  # reads forward, too
     assert "cannot write" in command("generate", turned, expect=2)
+    card = (turned / "README.md").read_text("utf-8")
+    (made,) = [line for line in card.splitlines() if line.startswith("tidegate finetune")]
+    assert "--direction backward" in made
+    words = ("finetune", place / "base", place / "old.txt", "--direction", "backward", "--steps", 2)
+    command(*words, "--out", place / "by-hand")
+    assert "each document from its end" in (place / "by-hand/README.md").read_text("utf-8")
     before = set(place.iterdir())  # what does not fit is said before anything is learnt
     words = ("finetune", turned, place / "reviews.csv", "--task", "classify", "--out", place / "y", *SMALL)
     assert "reads from the end" in command(*words, "--backward", turned, expect=2)

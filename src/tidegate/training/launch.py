@@ -75,7 +75,7 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
     base = _base(tuning, recorded, run)
     if base is not None:
         kind: TokenizerKind = base.tokenizer.kind  # type: ignore[assignment]  # a class's name is one of them
-        model, data = _turned(base.model, model.direction), dataclasses.replace(data, tokenizer=kind)
+        model, data = _turned(base.model, tuning), dataclasses.replace(data, tokenizer=kind)
     template = _template(tuning, base, recorded, run)
     prepared = _prepared(data, run, console, tokenizer, base, tuning, template, model.direction)
     if recorded is None:
@@ -136,9 +136,11 @@ def _launch_task(settings: RunSettings, run: RunConfig, recorded: RunRecord | No
     return launch_task(given, run, out, language_model, recorded)
 
 
-def _turned(model: ModelConfig, direction: Direction) -> ModelConfig:
-    """Return a base model's settings, of one that learns to read from the end where that is asked for."""
-    return model if direction == "forward" else dataclasses.replace(model, direction=direction)
+def _turned(model: ModelConfig, tuning: TuningConfig | None) -> ModelConfig:
+    """Return a base model's settings, of one that learns to read from the other end where that is asked for."""
+    if tuning is None or tuning.direction is None:
+        return model
+    return dataclasses.replace(model, direction=tuning.direction)
 
 
 def _resumed(run: RunConfig) -> tuple[RunFolder, RunRecord]:

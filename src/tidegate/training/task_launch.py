@@ -241,7 +241,8 @@ def _language_stage(
     console.print(Text(what, style="bold"), soft_wrap=True)
     chosen: dict[str, Any] = {"evaluations": 4, "patience": 0, **DEFAULTS}
     training = TrainingConfig(epochs=labels.language_epochs, seed=t.seed, threads=t.threads, **chosen)
-    tuning = TuningConfig(model=stage.source, new_tokens=settings.tuning.new_tokens)
+    direction = None if stage.direction == "forward" else stage.direction
+    tuning = TuningConfig(model=stage.source, new_tokens=settings.tuning.new_tokens, direction=direction)
     there = RunFolder(target)
     if there.record.is_file():
         known = read_record(there.record)
@@ -257,8 +258,7 @@ def _language_stage(
     else:
         anew = dataclasses.replace(run, out=str(target), resume=None, preset=None, find_lr=False)
         share = LANGUAGE_VALIDATION if len(distinct) >= LEAST_TEXTS else 0.0
-        model = ModelConfig(direction=stage.direction)
-        code = launch(DataConfig(data=(str(file),), validation=share), model, training, tuning, anew)
+        code = launch(DataConfig(data=(str(file),), validation=share), ModelConfig(), training, tuning, anew)
     if code:
         console.print("Then give the command of the classifier again: it goes on from there.", soft_wrap=True)
     return code
