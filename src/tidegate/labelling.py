@@ -17,8 +17,8 @@ ClassWeights = Literal["none", "balanced"]
 TagCell = Literal["lstm", "gru", "rnn"]
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "ulmfit": {"epochs": 3.0, "learning_rate": 3e-3, "layer_rate": 0.6, "thaw": 0.2, "dropout": 0.3},
-    "direct": {"epochs": 4.0, "learning_rate": 3e-3, "layer_rate": 0.6, "thaw": 0.2, "dropout": 0.3},
+    "ulmfit": {"epochs": 2.0, "learning_rate": 3e-3, "layer_rate": 0.6, "thaw": 0.2, "dropout": 0.3},
+    "direct": {"epochs": 2.5, "learning_rate": 3e-3, "layer_rate": 0.6, "thaw": 0.2, "dropout": 0.3},
     "fast": {"epochs": 60.0, "learning_rate": 3e-3, "layer_rate": 1.0, "thaw": 0.0, "dropout": 0.0},
     "scratch": {"epochs": 10.0, "learning_rate": 3e-3, "layer_rate": 1.0, "thaw": 0.0, "dropout": 0.3},
 }
