@@ -10,7 +10,7 @@
     python benchmarks/understanding.py weibo DATA --base base-zh
     python benchmarks/understanding.py ewt DATA --base base-en
 
-DATA is the folder of the sets. texts writes reviews without labels, of goods that are no hotels, and of films, with the
+DATA is the folder of the sets. texts writes reviews, of goods that are no hotels, and of films, with the
 training sentences of sst, from which recipes/reviews-zh.yaml and recipes/films-en.yaml learn. Protocols. hotels:
 ChnSentiCorp_htl_all, exact duplicates dropped, ten stratified folds, seed 0; accuracy, and the interval of 95% of its
 difference to the peer's, fold by fold (Student's t). few: the first --draws of these folds; of the training part so
@@ -204,16 +204,24 @@ def film_rows(data: Path) -> list[tuple[int, str, str]]:
     return rows
 
 
+def _plain(texts: list[str]) -> Rows:
+    return [("", text) for text in texts]
+
+
 def texts(arguments: argparse.Namespace) -> None:
-    """Write the texts without labels from which a language model learns how reviews are written."""
+    """Write the texts from which language models learn how reviews are written; those of goods have their labels,
+    good or bad, for a classifier that hotels may start from."""
     hotels = {text.strip() for _, text in hotel_rows(arguments.data)}
-    goods = [row["review"].strip() for row in shopping_rows(arguments.data) if row["cat"] != "酒店"]
-    goods = [text for text in dict.fromkeys(goods) if text not in hotels]
+    labels: dict[str, str] = {}
+    for row in shopping_rows(arguments.data):
+        if row["cat"] != "酒店":
+            labels.setdefault(row["review"].strip(), row["label"])
+    goods = [(label, text) for text, label in labels.items() if text not in hotels]
     goods = [goods[i] for i in np.random.default_rng(0).permutation(len(goods))]  # they lie by kind
     films = [text for _, _, text in film_rows(arguments.data)]
     sentences = [text for _, text in sst_rows(arguments.data, "train")]
-    for name, found in (("reviews-zh", goods), ("films-en", films), ("sentences-en", sentences)):
-        path = write(arguments.work / f"{name}.jsonl", [("", text) for text in found])
+    for name, found in (("reviews-zh", goods), ("films-en", _plain(films)), ("sentences-en", _plain(sentences))):
+        path = write(arguments.work / f"{name}.jsonl", found)
         print(f"{len(found):,} texts: {path}")
 
 

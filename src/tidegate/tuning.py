@@ -30,7 +30,8 @@ class TuningConfig:
     """Where a fine-tuning starts, and what of the model it changes."""
 
     model: str = ""
-    """The model to start from: its folder, or the name of a base model that comes along."""
+    """The model to start from: its folder, or the name of a base model that comes along. Of classify and tag it may be
+    a classifier as well; where its labels are those of the task, it goes on with what it knows of them."""
     task: Task = "lm"
     """What is learnt: lm, to go on with a text like that of the data; chat or instruct, to answer, from conversations
     in .jsonl or .json: messages as OpenAI writes them, or instruction, input and output, of which only answers are

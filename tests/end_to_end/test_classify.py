@@ -92,6 +92,22 @@ def test_a_recipe(place, recipe):
     assert [one.labels for one in Classifier.load(folder).label([GOOD, BAD])] == [("好",), ("坏",)]
 
 
+def test_a_classifier_goes_on_from_another(place, tmp_path):
+    """With the same labels it starts from what it knows, with others from its encoder alone."""
+    other = (place / "reviews.csv").read_text("utf-8").replace("好,", "甲,").replace("坏,", "乙,")
+    (tmp_path / "other.csv").write_text(other, encoding="utf-8")
+    nats = []
+    for data in (place / "reviews.csv", tmp_path / "other.csv"):
+        words = "finetune", place / "direct", data, "--task", "classify", *SMALL, "--ngrams", "false", "--steps", 1
+        out = tmp_path / data.stem
+        command(*words, "--recipe", "direct", "--learning-rate", 1e-6, "--out", out)
+        nats.append(json.loads((out / "report.json").read_text("utf-8"))["validation"]["nats_a_text"])
+    assert nats[0] < 0.3 < np.log(2) - 0.05 < nats[1]
+    assert "fine-tuned from direct" in (tmp_path / "reviews/README.md").read_text("utf-8")
+    assert "give --recipe direct" in command(*words, "--recipe", "ulmfit", "--out", tmp_path / "no", expect=2)
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_second_model_that_reads_from_the_end(place):
     """ulmfit has MODEL itself learn to; a model that was trained so serves the other recipes."""
     more = ("--epochs", 15, "--learning-rate", 0.02)

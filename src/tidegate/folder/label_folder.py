@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.checked_tensors import read_checked, read_settings, write_checked, write_settings
-from tidegate.folder.model_folder import model_config
-from tidegate.folder.tensors import RESTORE, expected_shapes
+from tidegate.folder.model_folder import ModelFolder, find_model, model_config
+from tidegate.folder.tensors import RESTORE, expected_shapes, weights_digest
 from tidegate.text.labelled import LONGEST_LABEL, MOST_LABELS
 from tidegate.text.ngrams import Unit, ngram_shapes
 from tidegate.text.tokenizer import Tokenizer
@@ -133,6 +133,23 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
     )
     tensors = read_checked(path / WEIGHTS, _shapes(empty), _metadata(empty))
     return ClassifierFolder(**{**vars(empty), "tensors": tensors})
+
+
+def read_encoder(path: str | Path) -> ModelFolder:
+    """Read what a model with an encoder can start from: a language model, by its folder or a base's name, or a
+    classifier, with its head and, in the metadata, its labels and whether a text may have several."""
+    path = find_model(path)
+    if not (path / LABELS).is_file():
+        return ModelFolder.read(path)
+    found = read_classifier(path)
+    if found.both:
+        raise TidegateError(f"{path} reads texts from both ends, and none can start from it: give a language model.")
+    metadata = {
+        "weights_digest": weights_digest(found.tensors, {}),
+        "labels": json.dumps(found.labels, ensure_ascii=False),
+        "multi_label": json.dumps(found.multi_label),
+    }
+    return ModelFolder(path, found.model, found.tokenizer, dict(found.tensors), metadata, None)
 
 
 def _check_values(file: Path, content: dict[str, Any]) -> None:

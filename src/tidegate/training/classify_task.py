@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,11 +160,20 @@ class ClassifyTask:
             for encoder, base in zip((classifier, classifier.second), bases, strict=False):
                 assert encoder is not None
                 take_encoder(encoder, base)
+            self._take_head(classifier, bases)
         freeze(classifier, tuning.freeze)
         if self.settings.recipe == "fast":
             freeze_encoder(classifier)
         feed = SampleFeed(self.train, training.lanes, training.seed)
         return feed, TrainState(classifier, new_optimizer(classifier, training, tuning), ())
+
+    def _take_head(self, classifier: Classifier, bases: Sequence[ModelFolder]) -> None:
+        """Go on with the head of a classifier whose labels are these."""
+        own = json.dumps(self.split.names, ensure_ascii=False), json.dumps(self.settings.multi_label)
+        if bases and classifier.second is None and own == tuple(map(bases[0].metadata.get, ("labels", "multi_label"))):
+            classifier.load_tensors(
+                classifier.tensors() | {n: bases[0].tensors[n] for n in ("head.weight", "head.bias")}
+            )
 
     def ready(self, feed: SampleFeed, state: TrainState, console: Console) -> SampleFeed:
         """Read all texts once where the encoder is frozen: all epochs then take seconds."""

@@ -18,6 +18,7 @@ from rich.text import Text
 from tidegate.config import HORIZONS, DataConfig, Direction, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
+from tidegate.folder.label_folder import read_encoder
 from tidegate.folder.model_folder import TOKENIZER, ModelFolder, read_tokenizer
 from tidegate.labelling import FEW_TEXTS, LEAST_STEPS, LabelConfig
 from tidegate.text.lines import read_texts
@@ -80,7 +81,7 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
         if labels.backward is not None:
             sources.append((labels.backward, "backward"))
         if labels.recipe == "ulmfit":  # before the language models learn for minutes
-            _check_sources([ModelFolder.read(source) for source, _ in sources])
+            _check_sources([read_encoder(source) for source, _ in sources])
         for source, direction in sources:
             path = Path(source)
             if labels.recipe == "ulmfit":
@@ -89,7 +90,7 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
                 stage = LanguageStage(source, direction, path)
                 if recorded is None and (code := _language_stage(stage, settings, samples, run, launch, console)):
                     return code
-            bases.append(ModelFolder.read(path))
+            bases.append(read_encoder(path))
             if RunFolder(bases[-1].path).is_locked():
                 raise TidegateError(
                     f"{bases[-1].path} is being trained just now: wait for its end, or give another model."
@@ -105,6 +106,12 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
 def _check_sources(bases: list[ModelFolder]) -> None:
     """What ulmfit starts from reads forward, and both models alike: a second one it has learn to read from the end."""
     first = bases[0]
+    for base in bases:
+        if "labels" in base.metadata:
+            raise TidegateError(
+                f"{base.path} is a classifier, and no language model any more that could learn the task's text first: "
+                "give --recipe direct to go on from it, or the language model that it started from."
+            )
     if first.model.direction == "backward":
         raise TidegateError(
             f"{first.path} reads from the end: give a model that reads forward, and this as --backward."
