@@ -146,6 +146,10 @@ class ClassifyTask:
         self._weights = class_weights(self.train, len(self.split.names), self.settings.class_weights)
         self._held_out = self.validation
 
+    @property
+    def _loss_weights(self) -> NDArray[Any] | None:
+        return None if self._weights is None else self._weights.numpy()
+
     def _encoded(self, texts: LabelledTexts) -> EncodedTexts:
         return encoded(texts, self.split.names, self.tokenizer, self.direction, self.settings.multi_label)
 
@@ -193,14 +197,16 @@ class ClassifyTask:
         return Objective(label_loss(model.logits(pooled, masks), batch.targets, self._weights), 0.0, ())
 
     def evaluate(self, state: TrainState) -> dict[str, Any]:
-        """See `Task`."""
+        """See `Task`. The loss is that at the best temperature: a classifier grows too sure long before it grows worse,
+        and what is written at the end is calibrated."""
         if not len(self.validation.ids):
             return {}
-        multi = self.settings.multi_label
-        logits = logits_of(state.classifier, self._held_out)
-        figures = report.figures_of(self.validation.targets, report.probabilities_of(logits, multi))
+        targets, logits = self.validation.targets, logits_of(state.classifier, self._held_out)
+        found = fitted_calibration(logits, targets, None, self._loss_weights)
+        probabilities = report.probabilities_of(logits, self.settings.multi_label, found.temperature)
+        figures = report.figures_of(targets, probabilities)
         nats = figures.pop("nats_a_text")
-        return {"protocol": "validation texts", "unit": "nats a text", "validation": nats, **figures}
+        return {"protocol": "validation texts, calibrated", "unit": "nats a text", "validation": nats, **figures}
 
     def write(self, path: Path, model: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """See `Task`."""
@@ -240,14 +246,13 @@ class ClassifyTask:
     def _calibrate(self, logits: Mapping[str, NDArray[Any]], beside: Mapping[str, list[report.Beside]]) -> None:
         """Fit the temperature, and the n-grams where they are worth it; then tell what would be without them."""
         split, targets, z = self.split, self.validation.targets, logits["validation"]
-        weights = None if self._weights is None else self._weights.numpy()
-        self.temperature = fitted_calibration(z, targets, None, weights).temperature
+        self.temperature = fitted_calibration(z, targets, None, self._loss_weights).temperature
         if not self.settings.ngrams or len(split.names) > MOST_WITH_NGRAMS:
             return
         ngrams = fitted_ngrams(split.train.texts, self.train.targets, len(split.names), self.settings.class_weights)
         if ngrams is None:
             return
-        both = fitted_calibration(z, targets, ngrams.of(split.validation.texts), weights)
+        both = fitted_calibration(z, targets, ngrams.of(split.validation.texts), self._loss_weights)
         self.ngram_weight = both.weight
         if not both.weight:
             return
