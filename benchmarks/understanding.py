@@ -159,28 +159,37 @@ def unlabelled(arguments: argparse.Namespace, name: str, rows: Rows) -> tuple[st
     return "--unlabelled", str(path)
 
 
+def learnt(arguments: argparse.Namespace, recipe: str, fold: int, train: Rows) -> tuple[str, ...]:
+    """Return the flags of a recipe; ulmfit also reads the whole training part, without labels: the same text, and so
+    the same language model, whatever part of it has labels."""
+    text = unlabelled(arguments, f"fold-{fold}", train) if recipe == "ulmfit" else ()
+    return "--recipe", recipe, *text
+
+
 def hotels(arguments: argparse.Namespace) -> dict[str, Any]:
-    rows = []
-    for fold, (train, test) in enumerate(folds(hotel_rows(arguments.data), 10)):
-        if arguments.folds is None or fold in arguments.folds:
-            text = unlabelled(arguments, f"fold-{fold}", train)
-            found = classify(arguments, f"fold-{fold}", train, test, *text, name="hotels", seed=arguments.seeds[0])
-            rows.append({"fold": fold, **shown(f"fold {fold}", found)})
-    return told(rows)
+    found = {}
+    for recipe in arguments.recipes or ["ulmfit"]:
+        rows = []
+        for fold, (train, test) in enumerate(folds(hotel_rows(arguments.data), 10)):
+            if arguments.folds is None or fold in arguments.folds:
+                more, name = learnt(arguments, recipe, fold, train), f"hotels-{recipe}"
+                row = classify(arguments, f"fold-{fold}", train, test, *more, name=name, seed=arguments.seeds[0])
+                rows.append({"fold": fold, **shown(f"{recipe}, fold {fold}", row)})
+        found[recipe] = told(rows)
+    return found
 
 
 def few(arguments: argparse.Namespace) -> dict[str, Any]:
     found = {}
     parts = list(folds(hotel_rows(arguments.data), 10))[: arguments.draws]
     for count in arguments.labels:
-        for recipe in arguments.recipes:
+        for recipe in arguments.recipes or ["ulmfit", "direct", "scratch"]:
             rows = []
             for fold, (train, test) in enumerate(parts):
                 if arguments.folds is None or fold in arguments.folds:
                     _, known = stratified([(label,) for label, _ in train], count / len(train), fold)
-                    text = unlabelled(arguments, f"fold-{fold}", train) if recipe == "ulmfit" else ()
-                    more = ("--recipe", recipe, *text)
-                    name, labelled = f"{count}-{recipe}", [train[i] for i in known]
+                    more, name = learnt(arguments, recipe, fold, train), f"{count}-{recipe}"
+                    labelled = [train[i] for i in known]
                     row = classify(arguments, f"fold-{fold}", labelled, test, *more, name=name, seed=arguments.seeds[0])
                     rows.append({"fold": fold, **shown(f"{count} labels, {recipe}, fold {fold}", row)})
             found[f"{count} {recipe}"] = told(rows)
@@ -317,9 +326,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--base", default="", help="the model to start from")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--folds", type=int, nargs="+", help="of hotels and films, these alone")
+    parser.add_argument("--folds", type=int, nargs="+", help="of hotels, few and films, these alone")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--recipes", nargs="+", default=["ulmfit", "direct", "scratch"])
+    parser.add_argument("--recipes", nargs="+", help="of hotels, ulmfit by default, and of few, all but fast")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--work", type=Path, help="a folder that keeps what is done; by default one for the moment")
     parser.add_argument("--flags", default="", help="more flags of tidegate finetune")
