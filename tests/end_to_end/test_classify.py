@@ -18,6 +18,7 @@ import safetensors.numpy
 from tests.end_to_end.test_finetune import command
 from tidegate.cli import parse
 from tidegate.config import DataConfig
+from tidegate.folder.label_folder import read_classifier
 from tidegate.labelling import LabelConfig
 from tidegate.runtime.classifier import Classifier
 from tidegate.training.classify_task import read_split
@@ -59,7 +60,7 @@ def test_ngrams_are_weighed_and_kept(place, tmp_path):
     assert report["ngram_weight"] > 0.1
     assert report["validation"]["without_ngrams"]["accuracy"] < 0.9 < report["validation"]["accuracy"] == 1
     assert "weight of n-grams" in (tmp_path / "with/README.md").read_text("utf-8")
-    assert json.loads((tmp_path / "with/labels.json").read_text("utf-8"))["ngrams"] == "characters"
+    assert read_classifier(tmp_path / "with").ngrams == "characters"
     running = Classifier.load(tmp_path / "with")
     assert [one.labels for one in running.label(["房优间", "差早"])] == [("1",), ("0",)]
     split = read_split(DataConfig(data=(str(tmp_path / "words.csv"),)), LabelConfig(), 0).validation
@@ -68,7 +69,7 @@ def test_ngrams_are_weighed_and_kept(place, tmp_path):
     assert "is finished" in command("finetune", "--resume", tmp_path / "with")
     out = command(*words, "--steps", 1, "--out", tmp_path / "without", "--ngrams", "false")
     assert "without n-grams" not in out
-    assert json.loads((tmp_path / "without/labels.json").read_text("utf-8"))["ngrams"] == "none"
+    assert read_classifier(tmp_path / "without").ngrams == "none"
 
 
 @pytest.mark.parametrize("recipe", ["direct", "fast", "scratch"])

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.runtime.small_models import tokenizer_of
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
+from tidegate.folder import label_folder
+from tidegate.folder.checked_tensors import read_header
 from tidegate.folder.label_folder import ClassifierFolder, classifier_shapes, read_classifier, write_classifier
 from tidegate.text.ngrams import BUCKETS, ngram_shapes
 
@@ -58,16 +61,11 @@ def test_with_ngrams(folder):
         ({"labels": ["好", "好"]}, "different names"),
         ({"labels": ["好"]}, "other names or shapes"),
         ({"labels": ["好", 1]}, "different names"),
-        ({"temperature": 0.0}, "must be above 0"),
-        ({"temperature": "1"}, "no float"),
         ({"multi_label": 1}, "no bool"),
         ({"both": True}, "other names or shapes"),
         ({"tokenizer_digest": "x"}, "another tokenizer"),
         ({"format": "tidegate-model"}, "was wanted"),
         ({"format_version": 1}, "version 1"),
-        ({"ngrams": "words"}, "other names or shapes"),
-        ({"ngrams": "letters"}, "not known"),
-        ({"ngrams": True}, "no str"),
         ({"extra": 1}, "other fields"),
         ({"model": {"hidden_size": -1}}, "hidden_size"),
     ],
@@ -79,6 +77,43 @@ def test_a_changed_labels_file_is_refused(folder, change, message):
     (path / "labels.json").write_text(json.dumps(content | change), "utf-8")
     with pytest.raises(TidegateError, match=message):
         read_classifier(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"temperature": "0.0"}, "must be above 0"),
+        ({"temperature": "nan"}, "must be above 0"),
+        ({"temperature": "warm"}, "must be above 0"),
+        ({"temperature": "2.0"}, "was changed"),
+        ({"ngrams": "words"}, "other names or shapes"),
+        ({"ngrams": "letters"}, "not known"),
+        ({"labels": "[]"}, "with other labels"),
+    ],
+)
+def test_changed_metadata_are_refused(folder, change, message):
+    classifier, path = folder
+    write_classifier(path, classifier)
+    file = path / "classifier.safetensors"
+    save_file(classifier.tensors, file, read_header(file).metadata | change)
+    with pytest.raises(TidegateError, match=message):
+        read_classifier(path)
+
+
+def test_killed_between_its_writes_it_is_the_new_one(folder, monkeypatch):
+    classifier, path = folder
+    write_classifier(path, classifier)
+    scores = {name: np.ones(shape, np.float32) for name, shape in ngram_shapes(2).items()}
+    new = replace(classifier, tensors=classifier.tensors | scores, ngrams="characters", temperature=2.5)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(label_folder, "write_settings", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_classifier(path, new)
+    found = read_classifier(path)
+    assert (found.temperature, found.ngrams) == (2.5, "characters")
 
 
 def test_changed_weights_are_refused(folder):

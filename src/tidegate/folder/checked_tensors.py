@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
@@ -30,38 +31,44 @@ def write_checked(file: Path, tensors: Tensors, shapes: Shapes, metadata: Mappin
     write_tensor_file(file, tensors, whole)
 
 
-def read_checked(file: Path, shapes: Shapes, metadata: Mapping[str, str]) -> dict[str, NDArray[np.float32]]:
-    """Read tensors of these names and shapes; a TidegateError where the file is missing, changed, or was written with
-    other metadata than this."""
+class Header(NamedTuple):
+    """What a file of tensors says of itself."""
+
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: set[str]
+    """as safetensors names them"""
+    metadata: dict[str, str]
+
+
+def read_header(file: Path) -> Header:
+    """Read the shapes and the metadata of a file's tensors, and no more of it; a TidegateError where it is none."""
     if not file.is_file():
         raise TidegateError(f"{file} is missing: the training was stopped before it first saved; go on with it.")
     try:
         with safetensors.safe_open(file, framework="np") as opened:
-            found = opened.metadata() or {}
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
-            if {name: tuple(part.get_shape()) for name, part in slices.items()} != dict(shapes):
-                raise TidegateError(f"{file} holds tensors of other names or shapes than its settings want: {RESTORE}.")
-            if any(part.get_dtype() != "F32" for part in slices.values()):
-                raise TidegateError(f"{file} holds tensors that are not float32: {RESTORE}.")
-            tensors = {name: opened.get_tensor(name) for name in shapes}
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            return Header(shapes, {part.get_dtype() for part in slices.values()}, opened.metadata() or {})
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
+
+
+def read_checked(file: Path, shapes: Shapes, metadata: Mapping[str, str]) -> dict[str, NDArray[np.float32]]:
+    """Read tensors of these names and shapes; a TidegateError where the file is missing, changed, or was written with
+    other metadata than this."""
+    header = read_header(file)
+    if header.shapes != dict(shapes):
+        raise TidegateError(f"{file} holds tensors of other names or shapes than its settings want: {RESTORE}.")
+    if header.dtypes - {"F32"}:
+        raise TidegateError(f"{file} holds tensors that are not float32: {RESTORE}.")
     for name, value in metadata.items():
-        if found.get(name) != value:
+        if header.metadata.get(name) != value:
             raise TidegateError(f"{file} was written with other {name.replace('_', ' ')} than its settings: {RESTORE}.")
-    if weights_digest(tensors, found) != found.get("weights_digest"):
+    tensors = load_file(file)
+    if weights_digest(tensors, header.metadata) != header.metadata.get("weights_digest"):
         raise TidegateError(f"{file} was changed after it was written (its digest does not fit): {RESTORE}.")
     _check(file, tensors, shapes)
     return tensors
-
-
-def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors of a file, of which no more is read; a TidegateError where it is none."""
-    try:
-        with safetensors.safe_open(file, framework="np") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
 
 
 def _check(file: Path, tensors: Tensors, shapes: Shapes) -> None:

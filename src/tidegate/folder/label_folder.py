@@ -1,7 +1,8 @@
 """A classifier's folder: ``labels.json``, ``classifier.safetensors`` and ``tokenizer.json``. Nothing in it is executed.
 
-``labels.json`` holds the settings, the labels in the order of the logits, the temperature of the probabilities, and
-what n-grams are made of, where they are counted as well.
+``labels.json`` holds the settings and the labels in the order of the logits, and is the same all through a training.
+What the end of one finds, the temperature of the probabilities and what n-grams are made of, stands in the metadata of
+the weights: they change in one write, and a process that is killed leaves the old of all, or the new.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.checked_tensors import read_checked, read_settings, write_checked, write_settings
+from tidegate.folder.checked_tensors import read_checked, read_header, read_settings, write_checked, write_settings
 from tidegate.folder.model_folder import ModelFolder, find_model, model_config
 from tidegate.folder.tensors import RESTORE, expected_shapes, weights_digest
 from tidegate.text.labelled import LONGEST_LABEL, MOST_LABELS
@@ -25,7 +26,7 @@ from tidegate.text.ngrams import Unit, ngram_shapes
 from tidegate.text.tokenizer import Tokenizer
 
 LABELS, WEIGHTS = "labels.json", "classifier.safetensors"
-FORMAT, FORMAT_VERSION = "tidegate-classifier", 3
+FORMAT, FORMAT_VERSION = "tidegate-classifier", 4
 SECOND = "second."
 """the beginning of the names of a second encoder's tensors"""
 NONE = "none"
@@ -33,7 +34,7 @@ NONE = "none"
 LABELS_LIMIT = 8 << 20
 FIELDS = {
     "format": str, "format_version": int, "model": dict, "vocabulary_size": int, "tokenizer_digest": str,
-    "labels": list, "multi_label": bool, "temperature": float, "both": bool, "ngrams": str,
+    "labels": list, "multi_label": bool, "both": bool,
 }  # fmt: skip
 
 
@@ -86,9 +87,7 @@ def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
         "tokenizer_digest": classifier.tokenizer.digest,
         "labels": list(classifier.labels),
         "multi_label": classifier.multi_label,
-        "temperature": float(classifier.temperature),
         "both": classifier.both,
-        "ngrams": classifier.ngrams,
     }
     write_checked(path / WEIGHTS, classifier.tensors, _shapes(classifier), _metadata(classifier))
     write_settings(path / LABELS, content, classifier.tokenizer)
@@ -106,6 +105,8 @@ def _metadata(classifier: ClassifierFolder) -> dict[str, str]:
         "format_version": str(FORMAT_VERSION),
         "tokenizer_digest": classifier.tokenizer.digest,
         "labels": json.dumps(classifier.labels, ensure_ascii=False),
+        "temperature": json.dumps(float(classifier.temperature)),
+        "ngrams": classifier.ngrams,
     }
 
 
@@ -120,16 +121,17 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
         )
     file = path / LABELS
     content, tokenizer = read_settings(file, LABELS_LIMIT, (FORMAT, FORMAT_VERSION), FIELDS)
-    _check_values(file, content)
+    _check_labels(file, content["labels"])
+    temperature, ngrams = _found_at_the_end(path / WEIGHTS)
     empty = ClassifierFolder(
         model_config(content["model"], str(file)),
         tokenizer,
         tuple(content["labels"]),
         content["multi_label"],
-        content["temperature"],
+        temperature,
         content["both"],
         {},
-        content["ngrams"],
+        ngrams,
     )
     tensors = read_checked(path / WEIGHTS, _shapes(empty), _metadata(empty))
     return ClassifierFolder(**{**vars(empty), "tensors": tensors})
@@ -152,12 +154,22 @@ def read_encoder(path: str | Path) -> ModelFolder:
     return ModelFolder(path, found.model, found.tokenizer, dict(found.tensors), metadata, None)
 
 
-def _check_values(file: Path, content: dict[str, Any]) -> None:
-    labels = content["labels"]
+def _check_labels(file: Path, labels: list[Any]) -> None:
     right = all(isinstance(label, str) and 0 < len(label) <= LONGEST_LABEL for label in labels)
     if not right or not 1 <= len(labels) <= MOST_LABELS or len(set(labels)) != len(labels):
         raise TidegateError(f"{file}: its labels are not from 1 to {MOST_LABELS:,} different names: {RESTORE}.")
-    if not (math.isfinite(content["temperature"]) and content["temperature"] > 0):
-        raise TidegateError(f"{file}: the temperature is {content['temperature']}, but it must be above 0: {RESTORE}.")
-    if content["ngrams"] not in (NONE, *get_args(Unit)):
-        raise TidegateError(f"{file}: ngrams is {content['ngrams'][:80]!r}, which is not known: {RESTORE}.")
+
+
+def _found_at_the_end(file: Path) -> tuple[float, str]:
+    """Read the temperature, and what n-grams are made of, from the metadata of the weights."""
+    metadata = read_header(file).metadata
+    ngrams, written = metadata.get("ngrams", ""), metadata.get("temperature", "")
+    try:
+        temperature = float(written)
+    except ValueError:
+        temperature = math.nan
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise TidegateError(f"{file}: the temperature is {written[:80]!r}, but it must be above 0: {RESTORE}.")
+    if ngrams not in (NONE, *get_args(Unit)):
+        raise TidegateError(f"{file}: ngrams is {ngrams[:80]!r}, which is not known: {RESTORE}.")
+    return temperature, ngrams

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from tidegate.errors import TidegateError
 from tidegate.folder import label_folder, tagger_folder
-from tidegate.folder.checked_tensors import read_shapes
+from tidegate.folder.checked_tensors import read_header
 from tidegate.folder.model_folder import CONFIG, read_config
 from tidegate.folder.tensors import expected_shapes
 from tidegate.training.events import NATS, read_milestones
@@ -140,7 +140,7 @@ def _parameters(path: Path, record: RunRecord) -> tuple[int, int] | None:
     """Return the vocabulary's size and the number of parameters; None before the first file of the model."""
     for file in (path / label_folder.WEIGHTS, path / tagger_folder.WEIGHTS):
         if file.is_file():
-            shapes = read_shapes(file)
+            shapes = read_header(file).shapes
             return shapes["embedding.weight"][0], sum(math.prod(shape) for shape in shapes.values())
     if not (path / CONFIG).is_file():
         return None
