@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import tee
 
 from tidegate.config import check_paths
+from tidegate.folder.bases import find_model
 from tidegate.runtime.classifier import SORTED, Classifier, Labelled
-from tidegate.text.lines import read_texts
+from tidegate.text.lines import counted, read_texts
 from tidegate.text.printable import printable
 
 SHOWN = 60
@@ -37,12 +38,16 @@ class ClassifySettings:
 
 def classify(settings: ClassifySettings) -> int:
     """Print a line for each text; returns the exit code."""
-    classifier = Classifier.load(settings.model)
+    classifier = Classifier.load(find_model(settings.model))
     texts = read_texts(settings.data, settings.columns, settings.encoding)
     at_once = 1 if settings.data is None and sys.stdin.isatty() else SORTED
     kept, read = tee(texts)
-    for text, found in zip(kept, classifier.stream(read, at_once), strict=True):
+    empty = 0
+    for text, found in zip(kept, counted(classifier.stream(read, at_once), "texts"), strict=True):
         print(_as_json(classifier, found) if settings.json else _as_line(classifier, found, text), flush=at_once == 1)
+        empty += not text.strip()
+    if empty:
+        print(f"{empty:,} of the texts are empty: their labels mean nothing.", file=sys.stderr)
     return 0
 
 

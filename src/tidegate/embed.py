@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from tidegate.folder.label_folder import LABELS, read_classifier
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.tensors import Tensors
 from tidegate.runtime.encoder import BATCH, Encoder, text_ids
-from tidegate.text.lines import read_texts
+from tidegate.text.lines import counted, read_texts
 from tidegate.text.tokenizer import Tokenizer
 
 AT_ONCE = 16 * BATCH
@@ -47,35 +48,43 @@ class EmbedSettings:
     scale: bool = True
     """Give each vector the length 1, so that a product of two is their cosine; false: as they are."""
     out: str | None = None
-    """A .npy file, of all vectors; by default they are printed, one JSON list a line."""
+    """A .npy file, of all vectors, or a .jsonl, with a list a line; by default these lines are printed."""
 
     def __post_init__(self) -> None:
         check_paths(self, "model", "data", "out")
         one_of(self, "pooling", Pooling)
-        if self.out is not None and not self.out.endswith(".npy"):
-            raise TidegateError(f"out is {self.out}, but vectors are written as .npy: give a name that ends so.")
+        if self.out is not None and not self.out.endswith((".npy", ".jsonl")):
+            raise TidegateError(
+                f"out is {self.out}, but vectors are written as .npy or .jsonl: give a name that ends so."
+            )
 
 
 def embed(settings: EmbedSettings) -> int:
     """Print or write a vector for each text; returns the exit code."""
     encoder, tokenizer = load_encoder(settings.model)
-    texts = iter(read_texts(settings.data, settings.columns, settings.encoding))
+    texts = counted(read_texts(settings.data, settings.columns, settings.encoding), "texts")
     written: list[NDArray[np.float32]] = []
     while some := list(islice(texts, AT_ONCE)):
         vectors = vectors_of(encoder, tokenizer, some, settings.pooling, settings.scale)
         if settings.out is not None:
             written.append(vectors)
             continue
-        for vector in vectors.tolist():
-            print(json.dumps([float(f"{x:.6g}") for x in vector]))
+        print("\n".join(_lines(vectors)))
     if settings.out is not None:
         if not written:
             raise TidegateError("There is no text to embed: give some.")
         file = io.BytesIO()
-        np.save(file, np.concatenate(written), allow_pickle=False)
+        if settings.out.endswith(".npy"):
+            np.save(file, np.concatenate(written), allow_pickle=False)
+        else:
+            file.writelines(f"{line}\n".encode() for some_vectors in written for line in _lines(some_vectors))
         write_atomically(Path(settings.out), file.getvalue())
         print(f"{sum(map(len, written)):,} vectors of {written[0].shape[1]:,}: {settings.out}", file=sys.stderr)
     return 0
+
+
+def _lines(vectors: NDArray[np.float32]) -> Iterator[str]:
+    return (json.dumps([float(f"{x:.6g}") for x in vector]) for vector in vectors.tolist())
 
 
 def vectors_of(

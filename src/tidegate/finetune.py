@@ -32,6 +32,11 @@ def finetune(
                 f"{asked[0]} is of the tasks classify and tag, but the task is {tuning.task}: leave one out."
             )
         if learns_labels:
+            if not data.data:
+                raise TidegateError(
+                    f"No labelled texts are named, and {tuning.model} was taken for the model: give the model, then "
+                    "the texts."
+                )
             foreign = {*WITHOUT_EFFECT[tuning.task], *(OF_TAG if tuning.task == "classify" else OF_CLASSIFY)}
             for name in sorted(run.given & foreign):
                 raise TidegateError(f"{name} is nothing that the task {tuning.task} knows: leave it out.")

@@ -127,11 +127,14 @@ def _print_table(
     columns = {
         "#": "right", "run": "left", "text": "left", "model": "left", "tokenizer": "left", "parameters": "right",
         "state": "left", "tokens": "right", "time": "right", "tokens/s": "right", NATS: "right", BITS: "right",
-        "started": "left",
+        **dict.fromkeys(_OF_LABELS, "right"), "started": "left",
     }  # fmt: skip
     rows = [_row(number, run, names[run.path], groups) for number, run in enumerate(ordered, 1)]
     if len(groups) < 2:
         del columns["text"]
+    for name in _OF_LABELS:
+        if not any(row[name].plain for row in rows):
+            del columns[name]
     # where the terminal is narrow, less is shown, but what is shown is whole
     for dispensable in ("", *_DISPENSABLE):
         columns.pop(dispensable, None)
@@ -150,7 +153,7 @@ def _print_table(
 def _row(number: int, run: RunSummary, name: str, groups: Sequence[Group]) -> dict[str, Text]:
     cells = {"#": str(number), "run": name, "state": run.state}
     if run.state == "broken":
-        return {column: Text(cells.get(column, ""), "red") for column in (*_ROW_OF_ALL, NATS, BITS)}
+        return {column: Text(cells.get(column, ""), "red") for column in (*_ROW_OF_ALL, *_OF_LABELS, NATS, BITS)}
     _, group = _group_of(run, groups)
     on_the_way = "" if run.best_evaluation is None else f"~{run.best_evaluation:.4f}"
     cells |= {
@@ -166,10 +169,18 @@ def _row(number: int, run: RunSummary, name: str, groups: Sequence[Group]) -> di
         BITS: "" if run.final_bits is None else f"{run.final_bits:.4f}",
         "started": run.started[:16].replace("T", " "),
     }
+    for name, figures in _OF_LABELS.items():
+        found = [run.figures[one] for one in figures if one in run.figures]
+        cells[name] = f"{found[0]:.2%}" if found else ""
     styles = {"state": "green" if run.state == "running" else "", group.unit: "bold green" if group.best is run else ""}
     return {column: Text(printable(cell), styles.get(column, "")) for column, cell in cells.items()}
 
 
+_OF_LABELS = {
+    "accuracy": ("validation/accuracy",),
+    "F1": ("validation/f1", "validation/macro_f1"),
+}
+"""columns of runs that learn labels, and which figure each shows: the F1 of entities, or the mean of the classes'"""
 _ROW_OF_ALL = ("#", "run", "text", "model", "tokenizer", "parameters", "state", "tokens", "time", "tokens/s", "started")
 
 
@@ -193,6 +204,8 @@ def _notes(ordered: Sequence[RunSummary], names: Mapping[Path, str], groups: Seq
     for unit in sorted({run.unit for run in ordered} - {NATS}):
         runs = ", ".join(names[run.path] for run in ordered if run.unit == unit)
         notes.append(f"In {unit}, not a token: {printable(runs)}.")
+    if any(figure in run.figures for run in ordered for figures in _OF_LABELS.values() for figure in figures):
+        notes.append("Accuracy and F1, of classes the mean of theirs: of the validation part, at the end.")
     if len(groups) > 1:
         texts = "; ".join(f"{group.letter} {printable(group.text)}" for group in groups)
         notes.append(f"The validation texts differ, and losses compare within one text alone: {texts}.")

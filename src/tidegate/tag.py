@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import tee
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
 from tidegate.config import check_paths, one_of
+from tidegate.folder.bases import find_model
 from tidegate.runtime.tagger import SORTED, Tagger
-from tidegate.text.lines import read_texts
+from tidegate.text.lines import counted, read_texts
+from tidegate.text.normalize import normalize
 from tidegate.text.printable import printable
 from tidegate.text.tagged import are_entities, entities
-from tidegate.text.word_features import SPACELESS, spoken
+from tidegate.text.word_features import SPACELESS
 
 Form = Literal["columns", "colour", "json"]
 COLOURS = ("black on cyan", "black on green", "black on yellow", "black on magenta", "white on blue", "white on red")
-_LETTER = rf"(?:(?!{SPACELESS.pattern})\w)"
-TOKEN = re.compile(rf"{SPACELESS.pattern}|\d+(?:[.,]\d+)*(?!{_LETTER})|{_LETTER}+(?:['’]{_LETTER}+)*|[^\w\s]")
-"""what a text is cut into where its tokens are not given: a character of a script without spaces, a word, a mark"""
+INVISIBLE = dict.fromkeys((0x200B, 0x2060, 0xFEFF))
+"""characters without width that text from elsewhere is strewn with"""
+
+
+@cache
+def token_pattern() -> re.Pattern[str]:
+    """Return what a text is cut into where its tokens are not given: a character of a script without spaces, a word
+    with its marks and vowel signs, a number, a sign."""
+    marks = "".join(chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code))[0] == "M")
+    letter = rf"(?:(?!{SPACELESS.pattern})[\w{marks}])"
+    return re.compile(rf"{SPACELESS.pattern}|\d+(?:[.,]\d+)*(?!{letter})|{letter}+(?:['’]{letter}+)*|[^\w\s]")
+
+
+WORD = re.compile(r"\S+")
+
+
+class Cut(NamedTuple):
+    """A sentence, and its tokens with what stands between them."""
+
+    tokens: list[str]
+    pieces: list[str]
+    """one a token: what stands before it, and it"""
+    rest: str
+    """what stands after the last"""
+
+    @classmethod
+    def of(cls, line: str, pattern: re.Pattern[str]) -> Cut:
+        """Cut a line into what the pattern matches."""
+        line = normalize(line).translate(INVISIBLE)
+        found = list(pattern.finditer(line))
+        ends = [0, *(match.end() for match in found)]
+        pieces = [line[begin:end] for begin, end in itertools.pairwise(ends)]
+        return cls([match[0] for match in found], pieces, line[ends[-1] :])
 
 
 @dataclass(frozen=True)
@@ -53,23 +88,23 @@ class TagSettings:
 
 def tag(settings: TagSettings) -> int:
     """Print the tags of each sentence; returns the exit code."""
-    tagger = Tagger.load(settings.model)
+    tagger = Tagger.load(find_model(settings.model))
     form = settings.form or ("colour" if sys.stdout.isatty() else "columns")
     by_hand = settings.data is None and sys.stdin.isatty()
     lines = (line for text in read_texts(settings.data, settings.columns, settings.encoding) for line in _lines(text))
-    cut = TOKEN.findall if settings.split else str.split
-    kept, read = tee([*cut(line)] for line in lines)
+    pattern = token_pattern() if settings.split else WORD
+    kept, read = tee(Cut.of(line, pattern) for line in lines)
     colours = {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(_kinds(tagger.tags))}
-    console = Console(highlight=False, soft_wrap=True)
-    for tokens, tags in zip(kept, tagger.stream(read, 1 if by_hand else SORTED), strict=True):
+    console = Console(highlight=False, soft_wrap=True, force_terminal=settings.form == "colour" or None)
+    found = tagger.stream((cut.tokens for cut in read), 1 if by_hand else SORTED)
+    for cut, tags in zip(kept, counted(found, "sentences"), strict=True):
         if form == "colour":
-            console.print(_coloured(tokens, tags, colours))
+            console.print(_coloured(cut, tags, colours))
         elif form == "json":
-            print(_as_json(tokens, tags), flush=by_hand)
+            print(_as_json(cut, tags), flush=by_hand)
         else:
-            print(
-                "".join(f"{printable(a)}\t{printable(b)}\n" for a, b in zip(tokens, tags, strict=True)), flush=by_hand
-            )
+            rows = zip(cut.tokens, tags, strict=True)
+            print("".join(f"{printable(a)}\t{printable(b)}\n" for a, b in rows), flush=by_hand)
     return 0
 
 
@@ -82,27 +117,27 @@ def _kinds(tags: Sequence[str]) -> list[str]:
     return sorted({tag[2:] for tag in tags if tag != "O"}) if are_entities(tags) else sorted(tags)
 
 
-def _coloured(tokens: Sequence[str], tags: Sequence[str], colours: dict[str, str]) -> Text:
+def _coloured(cut: Cut, tags: Sequence[str], colours: dict[str, str]) -> Text:
     """Return the sentence with its entities in colours, each followed by its kind; or each token with its tag."""
-    pieces, shown = spoken(tokens), Text()
+    pieces, shown = cut.pieces, Text()
     found = entities(tags)
     if not found and any(tag in colours for tag in tags):  # tags that each stand for themselves
         for piece, tag in zip(pieces, tags, strict=True):
             shown.append(printable(piece)).append(f"/{printable(tag)}", style=colours.get(tag, "").split()[-1])
-        return shown
+        return shown.append(printable(cut.rest))
     place = 0
     for kind, first, last in found:
         shown.append(printable("".join(pieces[place:first])))
         inside, kind = printable("".join(pieces[first : last + 1])), printable(kind)
-        shown.append(" " * (len(inside) - len(inside.lstrip())))
+        shown.append(inside[: len(inside) - len(inside.lstrip())])
         shown.append(inside.lstrip(), style=colours.get(kind, "reverse")).append(f" {kind}", style="dim")
         place = last + 1
-    return shown.append(printable("".join(pieces[place:])))
+    return shown.append(printable("".join(pieces[place:]) + cut.rest))
 
 
-def _as_json(tokens: Sequence[str], tags: Sequence[str]) -> str:
+def _as_json(cut: Cut, tags: Sequence[str]) -> str:
     found = [
-        {"kind": kind, "first": first, "last": last, "text": "".join(spoken(tokens[first : last + 1]))}
+        {"kind": kind, "first": first, "last": last, "text": "".join(cut.pieces[first : last + 1]).lstrip()}
         for kind, first, last in entities(tags)
     ]
-    return json.dumps({"tokens": list(tokens), "tags": list(tags), "entities": found}, ensure_ascii=False)
+    return json.dumps({"tokens": cut.tokens, "tags": list(tags), "entities": found}, ensure_ascii=False)

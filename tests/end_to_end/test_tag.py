@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ import safetensors.numpy
 
 from tests.end_to_end.test_finetune import command
 from tidegate.runtime.tagger import Tagger
+from tidegate.tag import INVISIBLE, Cut, token_pattern
+from tidegate.text.normalize import normalize
 
 SMALL = ["--lanes", "8", "--threads", "1", "--tag-units", "16"]
 NAMES = ["Anna", "Bao Li", "Carl", "Dou Wen Hai"]
@@ -67,10 +70,38 @@ def tag(place, text, *flags):
 def test_the_command_that_tags(place):
     assert tag(place, "Now Anna sees Bern.\n") == "Now\tO\nAnna\tB-PER\nsees\tO\nBern\tB-LOC\n.\tO\n\n"
     assert tag(place, "Now Anna sees Bern .\n\n", "--split", "false").count("\n") == 7
-    shown = tag(place, "Now Bao Li sees Bern.\n", "--form", "colour")
-    assert "Bao Li PER sees Bern LOC" in shown
+    shown = tag(place, "Now Bao Li sees  Bern,  .\n", "--form", "colour")
+    assert "\x1b[" in shown  # asked for, also where no terminal is
+    assert re.sub(r"\x1b\[[\d;]*m", "", shown) == "Now Bao Li PER sees  Bern LOC,  .\n"
     found = json.loads(tag(place, "Now Bao Li sees Bern.\n", "--form", "json"))
     assert found["entities"][0] == {"kind": "PER", "first": 1, "last": 2, "text": "Bao Li"}
+    out = command("tag", place / "base", expect=2)
+    assert "a language model, which has no tags" in out
+
+
+def test_sentences_that_stand_in_two_parts_are_counted(place):
+    (place / "again.conll").write_bytes((place / "train.conll").read_bytes())
+    out = command(
+        "finetune", place / "base", place / "train.conll", place / "again.conll", "--task", "tag", "--recipe", "fast",
+        "--epochs", 1, "--test-data", place / "train.conll", "--out", place / "twice", *SMALL,
+    )  # fmt: skip
+    assert "sentences stand among those to validate as well, and are left out" in out
+    assert "of the test sentences stand among those to learn from as well" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "tokens"),
+    [
+        ("Ame\u0301lie s'est 3,5 m.", ["Amélie", "s'est", "3,5", "m", "."]),
+        ("\ufeff房间200b\u200b大。", ["房", "间", "200b", "大", "。"]),
+        ("हिन्दी में, नहीं", ["हिन्दी", "में", ",", "नहीं"]),
+        ("", []),
+    ],
+)
+def test_what_a_text_is_cut_into(line, tokens):
+    cut = Cut.of(line, token_pattern())
+    assert cut.tokens == tokens
+    assert "".join(cut.pieces) + cut.rest == normalize(line).translate(INVISIBLE)
 
 
 def test_every_recipe_and_a_resumed_run(place):
@@ -135,6 +166,8 @@ def test_texts_as_vectors(place):
     command("embed", place / "base", "--data", place / "old.txt", "--pooling", "all", "--out", place / "x.npy")
     assert np.load(place / "x.npy", allow_pickle=False).shape == (1, 48)
     assert "ends so" in command("embed", place / "base", "--out", "x.txt", expect=2)
+    command("embed", place / "base", "--data", place / "old.txt", "--out", place / "x.jsonl")
+    assert len(json.loads((place / "x.jsonl").read_text("utf-8"))) == 16
     done = subprocess.run([*words, "--out", str(place / "y.npy")], input="", capture_output=True, text=True)
     assert done.returncode == 2
     assert "no text to embed" in done.stderr

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.errors import TidegateError
-from tidegate.text.labelled import LabelledTexts, LabelReading, label_names, read_labelled, stratified
+from tidegate.text.labelled import (
+    LabelledTexts,
+    LabelReading,
+    label_names,
+    read_labelled,
+    stratified,
+    tell_their_labels,
+)
 
 
 def write(path, text):
@@ -35,6 +42,52 @@ def test_tables_json_lines_and_folders_say_the_same(tmp_path):
 def test_numbers_are_labels_too(tmp_path):
     name = write(tmp_path / "a.jsonl", '{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n')
     assert read_labelled([name], LabelReading()).labels == [("1",), ("0",)]
+
+
+def test_a_whole_number_is_the_same_label_however_it_is_written(tmp_path):
+    name = write(tmp_path / "a.jsonl", '{"text": "a", "label": 1}\n{"text": "b", "label": 1.0}\n')
+    assert read_labelled([name], LabelReading()).labels == [("1",), ("1",)]
+
+
+def test_the_label_is_no_part_of_the_text(tmp_path):
+    name = write(tmp_path / "a.csv", "text,label\na,x\n")
+    with pytest.raises(TidegateError, match="would tell it"):
+        read_labelled([name], LabelReading(columns=("text", "label")))
+
+
+@pytest.mark.parametrize(
+    ("labels", "seen"),
+    [
+        ([f"{i / 7:.3f}" for i in range(60)], "numbers from 0 to 8.429, 60 different ones for 60 texts"),
+        ([str(i) for i in range(60)], "numbers from 0 to 59, 60 different"),
+        ([f"{i % 30 / 2}" for i in range(300)], "numbers from 0 to 14.5, 30 different ones for 300 texts"),
+        ([f"letter {i}" for i in range(60)], "60 different ones for 60 texts, such as 'letter 0'"),
+    ],
+)
+def test_what_is_measured_or_tells_all_texts_apart_is_no_label(labels, seen):
+    with pytest.raises(TidegateError, match=seen):
+        label_names([(label,) for label in labels])
+
+
+@pytest.mark.parametrize("labels", [["1.5", "2", "2.5"] * 9, [str(i % 50) for i in range(200)], list("abcdefgh")])
+def test_marks_and_numbers_of_classes_are_labels(labels):
+    assert label_names([(label,) for label in labels]) == tuple(sorted(set(labels)))
+
+
+@pytest.mark.parametrize("form", ["label: {}. Some text {}", "Text of {1} [{0}]", "{}, {}"])
+@pytest.mark.parametrize("names", [("good", "bad"), ("好评", "差评"), ("C++", "C")])
+def test_a_label_that_slipped_into_its_texts_is_seen(form, names):
+    labels = [names[i % 2] for i in range(40)]
+    texts = [form.format(label, i) for i, label in enumerate(labels)]
+    assert tell_their_labels(LabelledTexts(texts, [(label,) for label in labels])) == 40
+
+
+def test_texts_that_name_their_labels_by_chance_are_not_taken_for_such():
+    labels = [("good",), ("bad",)] * 20
+    assert not tell_their_labels(LabelledTexts(["good or bad"] * 40, labels))
+    assert not tell_their_labels(LabelledTexts(["a good one" if i < 20 else "no" for i in range(40)], labels))
+    assert not tell_their_labels(LabelledTexts(["goods", "badly"] * 20, labels))
+    assert not tell_their_labels(LabelledTexts([], []))
 
 
 def test_several_labels_or_none(tmp_path):

@@ -18,9 +18,10 @@ from tidegate.text.tagged import (
     TagReading,
     allowed_bioes,
     are_entities,
+    check_scheme,
     entities,
-    illegal,
     read_tagged,
+    repaired,
     to_bio,
     to_bioes,
 )
@@ -59,6 +60,10 @@ def test_columns_conllu_and_json_lines(tmp_path):
         ("a.jsonl", '{"tokens": ["a"], "tags": ["\\ud800"]}\n', "lone surrogate"),
         ("a.txt", "one B-X\ntwo\n", "tag 'two'|1 column"),
         ("a.txt", "\n\n", "no sentence"),
+        ("b.txt", "one N B-X\ntwo N\n", "line 2 has 2 column.*line 1 has 3"),
+        ("b.txt", "New York N B-X\ntwo N O\n", "line 2 has 3 column.*line 1 has 4"),
+        ("b.conllu", "1\ta\ta\tX\n2\tb\tb\n", "line 2 has 3 column"),
+        ("a.jsonl", '{"tokens": ["a"], "ner_tags": ["O"]}\n', "no field 'tags'.*'ner_tags'"),
         ("a.jsonl", '{"tokens": ["a"], "tags": []}\n', "1 tokens, but 0 tags"),
         ("a.jsonl", '{"tokens": "a", "tags": ["b"]}\n', "no list of strings"),
         ("a.jsonl", '{"tokens": [" "], "tags": ["b"]}\n', "the token ''"),
@@ -90,7 +95,8 @@ def test_schemes_keep_the_entities_and_are_legal(tags):
     for scheme in (to_bio, to_bioes):
         assert entities(scheme(tags)) == entities(tags)
         assert scheme(scheme(tags)) == scheme(tags)
-    assert not illegal(to_bio(tags))
+    assert not repaired(to_bio(tags), bioes=False)
+    assert not repaired(to_bioes(tags), bioes=True)
     names = ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in ("PER", "LOC-x"))]
     start, pairs, end = allowed_bioes(names)
     numbers = [names.index(tag) for tag in to_bioes(tags)]
@@ -121,4 +127,15 @@ def test_parts_of_speech_are_no_entities():
     assert not are_entities(["O"])
     assert not are_entities(["B-X", "NOUN"])
     assert allowed_bioes(["NOUN", "ADP"])[1] == [[True] * 2] * 2
-    assert illegal(["O", "I-X", "I-X", "I-Y", "B-Y"]) == 2
+
+
+def test_what_does_not_fit_is_counted():
+    assert repaired(["O", "I-X", "I-X", "I-Y", "B-Y"], bioes=False) == 2
+    assert repaired(["B-X", "O", "E-X", "O", "S-X", "E-X", "B-X", "E-X"], bioes=True) == 3
+
+
+def test_one_slip_does_not_turn_entities_into_other_tags():
+    assert check_scheme(["B-X", "I-X", "O"])
+    assert not check_scheme(["NOUN", "ADP", "O"])
+    with pytest.raises(TidegateError, match="also the tag 'NOUN'"):
+        check_scheme(["B-X", "I-X", "NOUN", "O"])

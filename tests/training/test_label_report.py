@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from tidegate.text.labelled import LabelledTexts
+from tidegate.training import label_report
+from tidegate.training.confusion import MOST_SHOWN, confused, shown_confusion, triples
 from tidegate.training.label_report import (
     ALONE,
     Beside,
@@ -78,7 +80,7 @@ def test_a_report_of_texts_that_could_break_a_table(tmp_path):
         {"validation": [Beside(ALONE, "without n-grams", 1 - p)]},
         {"temperature": 2.0},
     )
-    assert found["validation"]["confusion"] == [[0, 1], [0, 1]]
+    assert found["validation"]["confusion"] == [[0, 1, 1], [1, 1, 1]]
     assert found["temperature"] == 2
     assert (found["validation"]["accuracy"], found["validation"][ALONE]["accuracy"]) == (0.5, 0.5)
     figures, (sentence,) = told(found)
@@ -92,6 +94,54 @@ def test_a_report_of_texts_that_could_break_a_table(tmp_path):
     assert (tmp_path / "confusion.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_texts_without_a_word_have_no_peer():
+def test_texts_without_a_word_are_counted_by_characters():
     texts = LabelledTexts(["! ?", "?"], [("x",), ("y",)])
-    assert peers(texts, np.array([0, 1]), {}, 2) == {}
+    judged = {"test": Judged(texts, np.array([0, 1]), np.eye(2))}
+    found = peers(texts, np.array([0, 1]), judged, 2)["test"]
+    assert "characters" in found.name
+    assert found.probabilities.shape == (2, 2)
+
+
+def test_of_very_many_labels_the_peer_stays_small(monkeypatch):
+    K = 1001
+    texts = LabelledTexts([f"word{i} again{i} other" for i in range(K)], [(str(i),) for i in range(K)])
+    monkeypatch.setattr(label_report, "MOST_SCORES", 5000 * K)
+    judged = {"test": Judged(texts, np.arange(K), np.eye(K))}
+    found = peers(texts, np.arange(K), judged, K)["test"]
+    assert "naive Bayes" in found.name
+    assert (found.probabilities.argmax(axis=1) == np.arange(K)).mean() > 0.9
+    several = np.eye(K, dtype=np.float32)[:4]
+    four = texts.part(range(4))
+    assert peers(four, several, {"test": Judged(four, several, several)}, K)["test"].probabilities.shape == (4, K)
+
+
+@pytest.mark.parametrize("labels", [2, 40, 41, 60])
+@pytest.mark.parametrize("several", [False, True])
+def test_the_confusion_is_scikit_learns(tmp_path, labels, several):
+    rng = np.random.default_rng(labels)
+    names = [f"标签{k}" if k % 2 else f"label {k}" for k in range(labels)]
+    if several:
+        targets, given = (rng.random((2, 300, labels)) < 0.1).astype(np.float32)
+        expected, there = targets.T @ given, targets.sum(axis=0)
+    else:
+        targets = rng.integers(labels, size=300)
+        given = np.where(rng.random(300) < 0.5, targets, rng.integers(labels, size=300))
+        expected = confusion_matrix(targets, given, labels=np.arange(labels))
+        there = expected.sum(axis=1)
+    counts = confused(targets, given, labels)
+    assert np.array_equal(counts.toarray(), expected)
+    assert {(a, b): n for a, b, n in triples(counts)} == {
+        (a, b): n for (a, b), n in np.ndenumerate(expected) if n
+    }  # fmt: skip
+    shown = shown_confusion(counts, there, names)
+    assert shown.counts.sum() == expected.sum()
+    assert shown.texts.sum() == there.sum()
+    assert len(shown.names) == min(labels, MOST_SHOWN)
+    if labels > MOST_SHOWN:
+        assert shown.names[-1] == "others"
+        k = names.index(shown.names[0])
+        assert shown.counts[0, 0] == expected[k, k]
+        assert shown.counts[0].sum() == expected[k].sum()
+    assert shown.table().count("\n") == len(shown.names) + 1
+    shown.draw(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"

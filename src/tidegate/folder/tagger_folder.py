@@ -97,7 +97,8 @@ def read_tagger(path: str | Path) -> TaggerFolder:
     path = Path(path)
     file = path / SETTINGS
     if not file.is_file():
-        found = "no tagger" if path.exists() else "not there"
+        other = "a language model, which has no tags" if (path / "config.json").is_file() else "no tagger"
+        found = other if path.exists() else "not there"
         raise TidegateError(f"{path} is {found}: give a folder with {SETTINGS}, as finetune --task tag writes it.")
     content, tokenizer = read_settings(file, SETTINGS_LIMIT, (FORMAT, FORMAT_VERSION), FIELDS)
     _check_values(file, content)

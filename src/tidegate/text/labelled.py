@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from tidegate.text.normalize import normalize, refuse_surrogates
 from tidegate.text.sources import Source, find_sources
 
 MOST_LABELS, LONGEST_LABEL = 10_000, 200
+FEW_LABELS = 20
+"""so many are never taken for something else"""
+OFTEN_TOLD = 0.7
+"""share of texts with their label's name in them from which on this is no chance"""
 BETWEEN = "|"
 """stands between the labels of one text in a table"""
 
@@ -69,6 +74,11 @@ def read_labelled(arguments: Sequence[str], how: LabelReading) -> LabelledTexts:
     """Read labelled texts from files, folders and globs; a TidegateError names the place of what is wrong."""
     if not arguments:
         raise TidegateError("No labelled texts are named: give .csv, .tsv or .jsonl files, or a folder of folders.")
+    if how.label_column in how.columns:
+        raise TidegateError(
+            f"The column {how.label_column!r} is that of the label, and of the text as well, which would tell it: name "
+            "it in one of --label-column and --columns."
+        )
     texts: list[str] = []
     labels: list[tuple[str, ...]] = []
     known: dict[str, tuple[str, ...]] = {}
@@ -176,7 +186,8 @@ def _labels(where: str, value: Any, how: LabelReading) -> tuple[str, ...]:
         raise TidegateError(f"{where} has a list of labels: give --multi-label, or one label a text.")
     if not all(isinstance(one, str | int | float) for one in values):
         raise TidegateError(f"{where} has the label {str(value)[:80]!r}: a name or a number is wanted.")
-    named = (str(one).strip() for one in values)
+    whole = (int(one) if isinstance(one, float) and one.is_integer() else one for one in values)  # 1.0 is 1
+    named = (str(one).strip() for one in whole)
     return tuple(dict.fromkeys(name for name in named if name or not how.multi_label))
 
 
@@ -184,8 +195,10 @@ def _check_labels(where: str, labels: tuple[str, ...], how: LabelReading) -> Non
     for label in labels:
         refuse_surrogates(label, where)
         if not label or len(label) > LONGEST_LABEL or "\n" in label:
+            several = "" if label else " A text may have none with --multi-label."
             raise TidegateError(
                 f"{where} has the label {label[:40]!r}, but a label is one line of 1 to {LONGEST_LABEL} characters."
+                f"{several}"
             )
 
 
@@ -197,7 +210,47 @@ def label_names(labels: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
             f"The texts have {len(names)} label(s) ({', '.join(names[:3])[:200]}), but from 2 to {MOST_LABELS:,} are "
             "wanted: is it the right --label-column?"
         )
+    _check_are_names(names, sum(map(len, labels)))
     return tuple(names)
+
+
+def tell_their_labels(texts: LabelledTexts) -> int:
+    """Return how many texts hold their own label's name, where that is so of most of them, and of few that they hold
+    another text's; else 0. Such a model learns to read the name, not the text."""
+    if not len(texts):
+        return 0
+    patterns = {
+        label: re.compile(rf"(?<!\w){re.escape(label)}(?!\w)" if label.isascii() else re.escape(label), re.IGNORECASE)
+        for label in {label for some in texts.labels for label in some}
+    }
+
+    def hold(labels: Sequence[tuple[str, ...]]) -> int:
+        pairs = zip(texts.texts, labels, strict=True)
+        return sum(bool(some) and all(patterns[label].search(text) for label in some) for text, some in pairs)
+
+    places = np.random.Generator(np.random.PCG64(0)).permutation(len(texts))
+    others = [tuple(set(texts.labels[i]) - set(own)) for own, i in zip(texts.labels, places, strict=True)]
+    own, by_chance = hold(texts.labels) / len(texts), hold(others) / max(1, sum(map(bool, others)))
+    return round(own * len(texts)) if own >= OFTEN_TOLD and by_chance <= own / 2 else 0
+
+
+def _check_are_names(names: Sequence[str], texts: int) -> None:
+    """Refuse what is no label but a measure, or tells each text from all others: nothing can be learnt of either."""
+    if len(names) <= FEW_LABELS:
+        return
+    try:
+        numbers = [float(name) for name in names]
+    except ValueError:
+        numbers = []
+    is_measure = bool(numbers) and not all(number.is_integer() for number in numbers)
+    if not is_measure and 2 * len(names) <= texts:
+        return
+    seen = f"{len(names):,} different ones for {texts:,} texts"
+    kind = f"numbers from {min(numbers):g} to {max(numbers):g}, {seen}" if numbers else f"{seen}, such as {names[0]!r}"
+    raise TidegateError(
+        f"The labels are {kind}: a label is a name that many texts have. Name the right --label-column, or put what "
+        "is measured into classes."
+    )
 
 
 def stratified(labels: Sequence[tuple[str, ...]], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

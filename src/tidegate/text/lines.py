@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, TypeVar
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tidegate.errors import TidegateError
 from tidegate.text.corpus import read_pieces
 from tidegate.text.formats import LINE_BYTES, Reading, read_documents
 from tidegate.text.normalize import normalize
 from tidegate.text.sources import find_sources
+
+Found = TypeVar("Found")
 
 
 def read_texts(data: str | None, columns: tuple[str, ...] = (), encoding: str = "utf-8") -> Iterator[str]:
@@ -22,23 +27,37 @@ def read_texts(data: str | None, columns: tuple[str, ...] = (), encoding: str = 
     if sys.stdin.isatty():
         print("One text a line; Ctrl-D ends.", file=sys.stderr)
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
-    return _lines(sys.stdin)
+        return _lines(sys.stdin.buffer)
+    return (line.rstrip("\r\n") for line in sys.stdin)
 
 
-def _lines(stream: TextIO) -> Iterator[str]:
+def counted(found: Iterable[Found], what: str) -> Iterator[Found]:
+    """Yield what is found for texts, and count it on standard error where a person sees that, and not the results."""
+    console = Console(stderr=True)
+    shown = console.is_terminal and not sys.stdout.isatty()
+    columns = SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        task = bar.add_task(what, total=None)
+        for one in found:
+            yield one
+            bar.advance(task)
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    """Yield the lines of a stream of bytes, each decoded by itself: those before a bad one are read all the same."""
     number = 0
-    try:
-        while line := stream.readline(LINE_BYTES + 1):
-            number += 1
-            if len(line) > LINE_BYTES:
-                raise TidegateError(f"Line {number} has more than {LINE_BYTES:,} characters: cut this text in several.")
-            yield line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise TidegateError(
-            f"Standard input is not UTF-8 (after line {number}: {error.reason}): give the file by --data, and its "
-            "--encoding."
-        ) from None
+    while line := stream.readline(LINE_BYTES + 1):
+        number += 1
+        if len(line) > LINE_BYTES:
+            raise TidegateError(f"Line {number} has more than {LINE_BYTES:,} bytes: cut this text in several.")
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise TidegateError(
+                f"Line {number} of standard input is not UTF-8 ({error.reason}): give the file by --data, and its "
+                "--encoding."
+            ) from None
+        yield text.rstrip("\r\n")
 
 
 def _documents(data: str, columns: tuple[str, ...], encoding: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tidegate.errors import TidegateError
+from tidegate.errors import TidegateError, nearest
 from tidegate.text.encodings import decode_stream
 from tidegate.text.formats import Reading, json_objects
 from tidegate.text.normalize import normalize, refuse_surrogates
@@ -65,6 +65,7 @@ def _columns(source: Source, parts: Iterator[str], how: TagReading) -> Iterator[
     token_column = 2 if is_conllu and how.token_column == 1 else how.token_column
     tokens: list[str] = []
     tags: list[str] = []
+    first: tuple[int, int] | None = None  # the line that says how many columns there are
     for number, line in enumerate(normalize("".join(parts)).split("\n"), 1):
         where = f"{source.name}, line {number}"
         if not line.strip() or line.startswith("-DOCSTART-"):
@@ -78,6 +79,12 @@ def _columns(source: Source, parts: Iterator[str], how: TagReading) -> Iterator[
         cells = [cell for cell in cells if cell] if not is_conllu else cells
         if is_conllu and re.fullmatch(r"\d+[-.]\d+", cells[0]):  # a contraction, whose words follow; an empty node
             continue
+        first = first or (number, len(cells))
+        if len(cells) != first[1]:
+            raise TidegateError(
+                f"{where} has {len(cells)} column(s), but line {first[0]} has {first[1]}: each line is a token with "
+                "all its columns, and an empty line stands between two sentences."
+            )
         places = [column - 1 if column > 0 else len(cells) + column for column in (token_column, tag_column)]
         if places[0] == places[1] or not all(0 <= place < len(cells) for place in places):
             raise TidegateError(
@@ -92,7 +99,10 @@ def _columns(source: Source, parts: Iterator[str], how: TagReading) -> Iterator[
 
 def _of_record(where: str, record: dict[str, Any]) -> Sentence:
     for name in ("tokens", "tags"):
-        if not isinstance(record.get(name), list) or not all(isinstance(one, str) for one in record[name]):
+        if name not in record:
+            shown = ", ".join(map(repr, list(record)[:8]))
+            raise TidegateError(f"{where} has no field {name!r}{nearest(name, record)}; its fields: {shown}.")
+        if not isinstance(record[name], list) or not all(isinstance(one, str) for one in record[name]):
             raise TidegateError(
                 f'{where}: its {name} are no list of strings, but {{"tokens": ["…"], "tags": ["…"]}} is wanted.'
             )
@@ -133,6 +143,18 @@ class Entity(NamedTuple):
     first: int
     last: int
     """inclusive"""
+
+
+def check_scheme(tags: Sequence[str]) -> bool:
+    """Return whether different tags are those of entities; a TidegateError where most are, and some are no tags at
+    all: one slip would have all of them learnt each for itself."""
+    others = [tag for tag in tags if tag != "O" and not ENTITY.fullmatch(tag)]
+    if others and 2 * len(others) <= len([tag for tag in tags if tag != "O"]):
+        raise TidegateError(
+            f"Most tags are those of entities, but there is also the tag {others[0]!r}, neither O nor B-, I-, E- or S- "
+            "and a kind: mend it, or name the right --tag-column."
+        )
+    return are_entities(tags)
 
 
 def are_entities(tags: Sequence[str]) -> bool:
@@ -193,11 +215,7 @@ def allowed_bioes(tags: Sequence[str]) -> tuple[list[bool], list[list[bool]], li
     return start, pairs, [goes_on(tag) is None for tag in tags]
 
 
-def illegal(tags: Sequence[str]) -> int:
-    """Return how many of a sentence's tags do not go on as BIO wants: I- of a kind that neither B- nor I- of it
-    precedes."""
-    found, before = 0, "O"
-    for tag in tags:
-        found += tag.startswith("I-") and before[2:] != tag[2:]
-        before = tag
-    return found
+def repaired(tags: Sequence[str], bioes: bool) -> int:
+    """Return how many of a sentence's tags another stands for, of the same entities, once each begins and ends as BIO,
+    or BIOES, wants: I- after O, or in BIOES a B- that nothing goes on."""
+    return sum(a != b for a, b in zip(tags, (to_bioes if bioes else to_bio)(tags), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,14 @@ from tidegate.models.classifier import Classifier, label_loss
 from tidegate.models.encoder import Encoder
 from tidegate.nn.dropout import DropoutMasks
 from tidegate.runtime.encoder import text_ids
-from tidegate.text.labelled import LabelledTexts, LabelReading, label_names, read_labelled, stratified
+from tidegate.text.labelled import (
+    LabelledTexts,
+    LabelReading,
+    label_names,
+    read_labelled,
+    stratified,
+    tell_their_labels,
+)
 from tidegate.text.ngrams import NgramScores
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.tokenizers.base import canonical_digest
@@ -37,6 +45,9 @@ from tidegate.training.task_run import Rows
 from tidegate.training.waiting import waiting
 from tidegate.tuning import TuningConfig
 
+ENOUGH_TO_CHOOSE = 50
+"""validation texts from which on the step with the lowest loss of them is kept: of ten it is one before anything was
+learnt as often as not"""
 SIDE_BY_SIDE = 32
 """texts that are read at a time where nothing is learnt"""
 
@@ -69,12 +80,15 @@ def read_split(data: DataConfig, labels: LabelConfig, seed: int) -> Split:
         test = read_labelled((labels.test_data,), how._replace(keep_duplicates=True))
     names = label_names(train.labels)
     for what, part in (("validation", validation), ("test", test)):
-        for some in () if part is None else part.labels:
-            if unknown := [label for label in some if label not in names]:
-                raise TidegateError(
-                    f"The {what} texts have the label {unknown[0]!r}, but none of the training texts has it: give "
-                    "texts of it to learn from, or leave it out."
-                )
+        counts = Counter(
+            label for some in (() if part is None else part.labels) for label in some if label not in names
+        )
+        if counts:
+            told = ", ".join(f"{label!r} ({count:,})" for label, count in counts.most_common(5))
+            raise TidegateError(
+                f"The {what} texts have labels that none of the training texts has, {len(counts):,} in all: {told}; "
+                "give texts of them to learn from, or leave them out."
+            )
     digest = canonical_digest([part.digest for part in (train, validation, test) if part is not None])
     return Split(names, train, validation, test, digest, whole)
 
@@ -145,6 +159,7 @@ class ClassifyTask:
         self.train, self.validation = (self._encoded(part) for part in (self.split.train, self.split.validation))
         self._weights = class_weights(self.train, len(self.split.names), self.settings.class_weights)
         self._held_out = self.validation
+        self.chooses = len(self.split.validation) >= ENOUGH_TO_CHOOSE
 
     @property
     def _loss_weights(self) -> NDArray[Any] | None:
@@ -270,11 +285,18 @@ class ClassifyTask:
             f"Texts: {len(split.train):,} to learn {len(split.names):,} labels from, {len(split.validation):,} to "
             f"validate{test}; {feed.window:,} tokens in the mean, {feed.windows:,} steps an epoch"
         ]
+        if len(split.validation) and not self.chooses:
+            said.append("They are too few to choose a step by: the last one counts, whether it is the best or not.")
         for count, why in ((whole.duplicates, "came before"), (whole.empty, "are empty")):
             if count:
                 said.append(f"{count:,} texts {why}, and are left out.")
         if whole.conflicts:
             said.append(f"{whole.conflicts:,} of those had another label than the first of them, which counts.")
+        if count := tell_their_labels(split.train):
+            said.append(
+                f"Caution: {count:,} of the texts to learn from hold the name of their own label, and few that of "
+                "another: did it slip into them? Then all figures are too good, and new texts without it fare worse."
+            )
         learnt = set(split.train.texts)
         for part, name in ((split.validation, "validation"), (split.test, "test")):
             if part is not None and (count := sum(text in learnt for text in part.texts)):

@@ -6,8 +6,8 @@ that does not beat it is not worth its keep.
 
 from __future__ import annotations
 
-import io
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,28 +15,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.card import fenced, markdown_table, markdown_text
 from tidegate.text.labelled import LabelledTexts
 from tidegate.text.ngrams import unit_of
+from tidegate.training.confusion import PICTURE, confused, shown_confusion, triples
 
-REPORT, FIGURES, PICTURE = "report.md", "report.json", "confusion.png"
+REPORT, FIGURES = "report.md", "report.json"
 PEER, ALONE = "peer", "without_ngrams"
 """what stands beside the classifier's figures: others on the same texts"""
 _MEASURED = "accuracy", "macro_f1", "nats_a_text"
+WORD = re.compile(r"\b\w\w+\b")
+"""what the peer takes for one"""
 WORST, SHOWN = 20, 200
 """errors that are listed, and characters of each"""
-DRAWN_LABELS = 40
-"""a matrix of more labels is no picture that one can read"""
+MOST_WITH_REGRESSION = 1000
+"""labels up to which the peer is a regression: one for each of more takes longer than the model"""
+MOST_SCORES = 50_000_000
+"""numbers that the peer of more labels than that may have, labels times n-grams"""
 
 
 @dataclass(frozen=True)
@@ -124,28 +127,28 @@ def probabilities_of(logits: NDArray[Any], multi_label: bool, temperature: float
 
 def peer(texts: Sequence[str], multi_label: bool, labels: int) -> tuple[Pipeline, str]:
     """Return the peer, not fitted yet, and its name: characters 1 to 3 where the texts are mostly Chinese or Japanese,
-    words 1 to 2 elsewhere."""
-    is_han = unit_of(texts) == "characters"
-    grams: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 3)} if is_han else {"ngram_range": (1, 2)}
-    name = "characters 1-3" if is_han else "words 1-2"
-    regression: Any = LogisticRegression(C=10.0, max_iter=1000)
-    if multi_label or labels > 2:  # each label by itself: of many labels together it would take longer than the model
+    or have no words, words 1 to 2 elsewhere."""
+    grams: dict[str, Any] = {"ngram_range": (1, 2)}
+    if by_characters := unit_of(texts) == "characters" or not any(WORD.search(text) for text in texts):
+        grams = {"analyzer": "char", "ngram_range": (1, 3)}
+    name, judge = "logistic regression", LogisticRegression(C=10.0, max_iter=1000)
+    if labels > MOST_WITH_REGRESSION:
+        name, judge = "naive Bayes", MultinomialNB(alpha=0.1)
+        grams["max_features"] = MOST_SCORES // labels
+        judge = OneVsRestClassifier(judge) if multi_label else judge
+    elif multi_label or labels > 2:  # each label by itself: of many together it would take longer than the model
         alone = LogisticRegression(C=10.0, max_iter=1000, solver="liblinear", dual=True, random_state=0)
-        regression = OneVsRestClassifier(alone)
-    pipeline = make_pipeline(TfidfVectorizer(sublinear_tf=True, **grams), regression)
-    return pipeline, f"TF-IDF, {name}, logistic regression"
+        judge = OneVsRestClassifier(alone)
+    pipeline = make_pipeline(TfidfVectorizer(sublinear_tf=True, **grams), judge)
+    return pipeline, f"TF-IDF, {'characters 1-3' if by_characters else 'words 1-2'}, {name}"
 
 
 def peers(train: LabelledTexts, targets: NDArray[Any], judged: dict[str, Judged], labels: int) -> dict[str, Beside]:
-    """Fit the peer on the training texts; return its answers to each part's texts. None where the training texts have
-    nothing that it could count."""
+    """Fit the peer on the training texts; return its answers to each part's texts."""
     model, name = peer(train.texts, targets.ndim > 1, labels)
-    try:
-        with warnings.catch_warnings():  # a label that all texts have, or none, is told of in the table of classes
-            warnings.filterwarnings("ignore", "Label .* is present in all|.*not present|Label not", UserWarning)
-            model.fit(train.texts, targets)
-    except ValueError:  # an empty vocabulary
-        return {}
+    with warnings.catch_warnings():  # a label that all texts have, or none, is told of in the table of classes
+        warnings.filterwarnings("ignore", "Label .* is present in all|.*not present|Label not", UserWarning)
+        model.fit(train.texts, targets)
     found = {}
     for part, one in judged.items():
         probabilities = np.zeros((len(one.texts), labels))
@@ -187,14 +190,14 @@ def write_report(
         f"## Classes, {part}",
         markdown_table(("no.", "label", "precision", "recall", "F1", "texts"), _classes(names, last)),
     ]
-    if last.targets.ndim == 1:
-        matrix = confusion_matrix(last.targets, last.chosen, labels=np.arange(len(names)))
-        if len(names) <= DRAWN_LABELS:
-            shown = [(name, *(f"{count:,}" for count in row)) for name, row in zip(names, matrix, strict=True)]
-            heading = f"## Confusion, {part}: a row a label, a column a label given"
-            lines += [heading, markdown_table(("", *names), shown)]
-            draw_confusion(folder / PICTURE, matrix, names)
-        found[part]["confusion"] = matrix.tolist()
+    counts = confused(last.targets, last.chosen, len(names))
+    found[part]["confusion"] = triples(counts)
+    there = last.targets.sum(axis=0) if last.targets.ndim > 1 else counts.sum(axis=1)
+    shown = shown_confusion(counts, there, names)
+    how = "a row a label, a column a label given"
+    how += "" if len(shown.names) == len(names) else f", the {len(shown.names) - 1} labels with the most errors"
+    lines += [f"## Confusion, {part}: {how}", shown.table()]
+    shown.draw(folder / PICTURE)
     lines += [f"## Worst errors, {part}", *_worst(names, last)]
     write_atomically(folder / REPORT, ("\n\n".join(lines) + "\n").encode("utf-8", "replace"))
     write_atomically(folder / FIGURES, (json.dumps(found, ensure_ascii=False, indent=2) + "\n").encode())
@@ -248,27 +251,3 @@ def _worst(names: Sequence[str], judged: Judged) -> list[str]:
         parts.append(markdown_text(f"Given {said}; it is {', '.join(judged.texts.labels[i]) or 'none'}:"))
         parts.append(fenced(text if len(text) <= SHOWN else f"{text[:SHOWN]} …", "text"))
     return parts or ["There are none."]
-
-
-def draw_confusion(path: Path, matrix: NDArray[Any], names: Sequence[str]) -> None:
-    """Draw the confusion matrix, each row as shares of its label's texts, with the counts where there is room."""
-    shares = matrix / matrix.sum(axis=1, keepdims=True).clip(1)
-    # fonts that draw pictures often lack Chinese: labels they lack are numbered as the report's table has them
-    shown = [name if name.isascii() else f"{k + 1}" for k, name in enumerate(names)]
-    side = max(4.0, 0.45 * len(names) + 2)
-    figure = Figure(figsize=(side, side), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axis.set_xticks(range(len(names)), shown, rotation=45, ha="right")
-    axis.set_yticks(range(len(names)), shown)
-    axis.set_xlabel("label given")
-    axis.set_ylabel("label")
-    if len(names) <= DRAWN_LABELS // 2:
-        for row in range(len(names)):
-            for column in range(len(names)):
-                color = "white" if shares[row, column] > 0.5 else "black"
-                axis.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=color, fontsize=8)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": "tidegate"})
-    write_atomically(path, picture.getvalue())

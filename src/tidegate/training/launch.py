@@ -20,6 +20,7 @@ from tidegate.labelling import LabelConfig
 from tidegate.text.chat_template import ChatTemplate
 from tidegate.text.dialogue_store import Settings, prepare_dialogues
 from tidegate.text.prepare import Prepared
+from tidegate.text.standard_input import NAME as STANDARD_INPUT
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.training.begin import begin
 from tidegate.training.record import RunRecord, absolute, absolute_tuning, command_of, read_record, settle
@@ -123,10 +124,10 @@ def _launch_task(settings: RunSettings, run: RunConfig, recorded: RunRecord | No
         raise TidegateError("--find-lr tries rates on a language model, but labels are learnt here: leave it out.")
     assert settings.tuning is not None
     assert settings.labels is not None
+    if STANDARD_INPUT in (*settings.data.data, settings.data.validation_data):
+        raise TidegateError("Texts with labels have columns, which standard input does not name: give a file.")
     out = str(run.resume) if recorded is not None else str(_new_folder(run.out, settings.data))
-    given = TaskSettings(
-        with_standard_input(settings.data, run.cache, console), settings.training, settings.tuning, settings.labels
-    )
+    given = TaskSettings(settings.data, settings.training, settings.tuning, settings.labels)
 
     def language_model(
         data: DataConfig, model: ModelConfig, training: TrainingConfig, tuning: TuningConfig | None, run: RunConfig

@@ -62,6 +62,8 @@ class Loop:
     """CPU seconds of this process: what tells a pause from a slow step"""
     objective: Callable[[TrainState, Any, DropoutMasks, TrainingConfig], Objective] = language_objective
     """what each step goes against"""
+    chooses: bool = True
+    """whether the best evaluation's weights are kept; else the last one's, where too little is measured to tell"""
 
     def run(self) -> bool:
         """Train to the horizon, or until early stopping or an interruption. Returns whether the run is finished."""
@@ -135,7 +137,9 @@ class Loop:
             found = self.outside.evaluate(self.state)
             weights = {n: w.detach().clone() for n, w in self.state.model.named_parameters()}
         loss = found.get("validation")
-        is_best = loss is None or (math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss))
+        is_best = (
+            not self.chooses or loss is None or (math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss))
+        )
         if is_best:
             p.best_loss, p.best_step, p.since_best = loss, p.step, 0
             self.state.best = weights
@@ -147,7 +151,7 @@ class Loop:
             tokens=p.tokens,
             progress=done,
             elapsed=round(p.elapsed, 3),
-            best=p.best_loss,
+            best=p.best_loss if self.chooses else None,
             is_best=is_best,
             **found,
         )

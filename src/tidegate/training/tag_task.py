@@ -26,8 +26,9 @@ from tidegate.text.tagged import (
     Sentence,
     TagReading,
     are_entities,
-    illegal,
+    check_scheme,
     read_tagged,
+    repaired,
     sentences_digest,
     to_bioes,
 )
@@ -60,8 +61,10 @@ class TagSplit(NamedTuple):
     test: list[Sentence] | None
     digest: str
     """tells sentences, tags and split"""
-    illegal: int
-    """tags of all sentences that do not go on as BIO wants, and were repaired"""
+    mended: int
+    """tags of all sentences that were repaired, see `repaired`"""
+    left_out: int
+    """sentences that are not learnt from because the very same is held out"""
 
     @property
     def are_entities(self) -> bool:
@@ -73,25 +76,22 @@ def read_tag_split(data: DataConfig, labels: LabelConfig, seed: int) -> TagSplit
     """Read tagged sentences and split them; a TidegateError for what the user can mend."""
     how = TagReading(labels.token_column, labels.tag_column, data.encoding)
     whole = read_tagged(data.data, how)
+    left_out = 0
     if data.validation_data is None:
         places, held_out = stratified([()] * len(whole), data.validation, seed)
         validation = [whole[i] for i in held_out]
         known = set(validation)
         train = [whole[i] for i in places if whole[i] not in known]
+        left_out = len(places) - len(train)
     else:
         train, validation = whole, read_tagged((data.validation_data,), how)
     test = None if labels.test_data is None else read_tagged((labels.test_data,), how)
     parts = [train, validation, *([] if test is None else [test])]
     digest = canonical_digest([sentences_digest(part) for part in parts])
-    repaired = 0
-    if are_entities(_tags(train)):
-        for tag in sorted({tag for part in parts for tag in _tags(part)}):
-            if tag != "O" and not are_entities([tag]):
-                raise TidegateError(
-                    f"The tags to learn are those of entities, but there is also the tag {tag!r}, neither O nor B-, "
-                    "I-, E- or S- and a kind: mend it, or name the right --tag-column."
-                )
-        repaired = sum(illegal(to_bio_prefixes(s.tags)) for part in parts for s in part)
+    mended = 0
+    if check_scheme(_tags([sentence for part in parts for sentence in part])):
+        bioes = any(tag[:2] in ("E-", "S-") for part in parts for tag in _tags(part))
+        mended = sum(repaired(s.tags, bioes) for part in parts for s in part)
         for part in parts:
             part[:] = [Sentence(s.tokens, to_bioes(s.tags)) for s in part]
     tags = _tags(train)
@@ -100,16 +100,11 @@ def read_tag_split(data: DataConfig, labels: LabelConfig, seed: int) -> TagSplit
             f"The sentences have {len(tags)} tag ({', '.join(tags)}), but two and more are wanted: is it the right "
             "--tag-column?"
         )
-    return TagSplit(tuple(tags), train, validation, test, digest, repaired)
+    return TagSplit(tuple(tags), train, validation, test, digest, mended, left_out)
 
 
 def _tags(sentences: Sequence[Sentence]) -> list[str]:
     return sorted({tag for sentence in sentences for tag in sentence.tags})
-
-
-def to_bio_prefixes(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return tags of BIOES with the prefixes of BIO, right or not."""
-    return tuple(tag.replace("E-", "I-", 1).replace("S-", "B-", 1) if tag[:2] in ("E-", "S-") else tag for tag in tags)
 
 
 class TagBatch(NamedTuple):
@@ -170,6 +165,7 @@ class TagTask:
     settings: LabelConfig
     what: str = "Tagger"
     verb: str = "tag"
+    chooses: bool = True
 
     def __post_init__(self) -> None:
         self.digest = self.split.digest
@@ -291,8 +287,14 @@ class TagTask:
         known = set(split.tags)
         if lacking := sum(not known.issuperset(s.tags) for part in (split.validation, split.test or []) for s in part):
             said.append(f"{lacking:,} of the others have tags that none to learn from has: the loss is without them.")
-        if split.illegal:
-            said.append(f"{split.illegal:,} tags go on what did not begin: each was taken for a beginning.")
+        if split.mended:
+            said.append(f"{split.mended:,} tags did not fit those beside them, such as I- after O, and were repaired.")
+        if split.left_out:
+            said.append(f"{split.left_out:,} sentences stand among those to validate as well, and are left out.")
+        learnt = set(split.train)
+        for part, name in ((split.validation, "validation"), (split.test or [], "test")):
+            if count := sum(sentence in learnt for sentence in part):
+                said.append(f"{count:,} of the {name} sentences stand among those to learn from as well.")
         return said
 
     def card_rows(self) -> tuple[Rows, Rows, Sequence[str]]:
@@ -302,7 +304,7 @@ class TagTask:
             ("sentences learnt from", f"{len(split.train):,}"),
             ("validation", f"{len(split.validation):,} sentences"),
             ("test", "none" if split.test is None else f"{len(split.test):,} sentences"),
-            ("tags repaired", f"{split.illegal:,}"),
+            ("tags repaired", f"{split.mended:,}"),
         ]
         above = f"{s.tag_units} units of {s.tag_cell} in each direction, words of {s.word_size}; CRF"
         return data, [("above the encoder", above)], [t for t in split.tags if t[:2] not in ("I-", "E-", "S-")]

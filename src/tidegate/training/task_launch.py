@@ -72,7 +72,8 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
     if recorded is None:
         training = for_few(training, labels if tuning.task == "classify" else None, len(samples.texts), run.given)
     if not samples.held_out:
-        console.print("Nothing is kept for validation: the last step counts, whether it is the best or not.")
+        sentence = "Nothing is kept for validation: the last step counts, whether it is the best or not."
+        console.print(sentence, soft_wrap=True)
     bases: list[ModelFolder] = []
     if recorded is not None and folder.checkpoint.exists():
         tokenizer, model = read_tokenizer(folder.path), recorded.model

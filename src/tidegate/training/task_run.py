@@ -46,6 +46,8 @@ class Task(Protocol):
     tokenizer: Tokenizer
     digest: str
     """tells samples, what is to be learnt of them, and their split"""
+    chooses: bool
+    """whether the validation samples are enough to choose a step by"""
 
     def begin(
         self, model: ModelConfig, bases: Sequence[ModelFolder], training: TrainingConfig, tuning: TuningConfig
@@ -106,9 +108,11 @@ class TaskRun:
         horizon = Horizon.of(config, self.feed.windows, self.feed.lanes * self.feed.window)
 
         def loop(events: Events, interrupted: Callable[[], bool]) -> Loop:
+            learnt = self.task.objective
             return Loop(
-                self.state, self.feed, horizon, config, events, self, interrupted, objective=self.task.objective
-            )
+                self.state, self.feed, horizon, config, events, self, interrupted, objective=learnt,
+                chooses=self.task.chooses,
+            )  # fmt: skip
 
         return conduct(self.folder, self.console, resumed_at, lambda events: None, loop, self._finish)
 
@@ -200,7 +204,7 @@ class TaskRun:
             ],
             training=[
                 ("recipe", record.labels.recipe),
-                ("steps", f"{progress.step:,}, the best after {progress.best_step:,}"),
+                ("steps", f"{progress.step:,}, those kept after {progress.best_step:,}"),
                 ("time", f"{progress.elapsed:.0f} s"),
                 ("texts side by side", f"{self.feed.lanes}"),
                 ("optimizer", f"AdamW, rate {t.learning_rate:g}, decay {t.weight_decay:g}, clip {t.clip:g}"),

@@ -91,7 +91,8 @@ class TerminalView:
             line.append(f"validation {event['validation']:.4f} {event.get('unit', NATS)} ({event['protocol']})")
             if "accuracy" in event:
                 line.append(f", {event['accuracy']:.2%} right")
-            line.append(", the best so far" if event["is_best"] else f"; best {event['best']:.4f}", style="dim")
+            if event["best"] is not None:  # else the last one counts
+                line.append(", the best so far" if event["is_best"] else f"; best {event['best']:.4f}", style="dim")
         self.console.print(line, soft_wrap=True)
         if event.get("sample"):
             self.console.print(Text(printable(event["sample"]), style="cyan"), soft_wrap=True)

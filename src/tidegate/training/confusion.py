@@ -1,0 +1,114 @@
+"""What a classifier takes for what: counts of label and label given, as a table and as a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from tidegate.folder.atomic import write_atomically
+from tidegate.folder.card import markdown_table
+
+PICTURE = "confusion.png"
+MOST_SHOWN = 40
+"""labels of a table or a picture that one can read; of more, those with the most errors are shown"""
+WITH_COUNTS = 20
+"""labels up to which each field of the picture has room for its count"""
+FONTS = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "PingFang SC",
+    "Hiragino Sans GB", "Microsoft YaHei", "SimHei", "Arial Unicode MS", "Droid Sans Fallback",
+)  # fmt: skip
+"""fonts with Chinese characters, as systems have them; the one of the pictures has none"""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many texts of each label were given each label. Of texts with several labels: of those with the row's label,
+    how many were given the column's."""
+
+    names: Sequence[str]
+    """of the K labels, or of those that are shown"""
+    counts: NDArray[np.int64]
+    """``(K, K)``, from row to column"""
+    texts: NDArray[np.int64]
+    """``(K,)``: with each label"""
+
+    def table(self) -> str:
+        """Return it as a table in Markdown."""
+        rows = [(name, *(f"{n:,}" for n in row)) for name, row in zip(self.names, self.counts, strict=True)]
+        return markdown_table(("", *self.names), rows)
+
+    def draw(self, path: Path) -> None:
+        """Draw each row as shares of its label's texts, with the counts where there is room."""
+        shares = self.counts / self.texts[:, None].clip(1)
+        font = han_font()
+        # labels that the font lacks are numbered as the report's table has them
+        shown = [name if font or name.isascii() else f"{k + 1}" for k, name in enumerate(self.names)]
+        family: dict[str, Any] = {"fontfamily": [font, "DejaVu Sans"]} if font else {}
+        side = max(4.0, 0.45 * len(shown) + 2)
+        figure = Figure(figsize=(side, side), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.subplots()
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axis.set_xticks(range(len(shown)), shown, rotation=45, ha="right", **family)
+        axis.set_yticks(range(len(shown)), shown, **family)
+        axis.set_xlabel("label given")
+        axis.set_ylabel("label")
+        for (row, column), count in np.ndenumerate(self.counts) if len(shown) <= WITH_COUNTS else ():
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=8)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", metadata={"Software": "tidegate"})
+        write_atomically(path, picture.getvalue())
+
+
+@cache
+def han_font() -> str | None:
+    """Return the name of a font of this machine that has Chinese characters, None where it has none that is known."""
+    known = {font.name for font in fontManager.ttflist}
+    return next((name for name in FONTS if name in known), None)
+
+
+def confused(targets: NDArray[Any], given: NDArray[Any], labels: int) -> csr_array:
+    """Return the counts ``(K, K)`` of label and label given: of ten thousand labels few pairs ever come."""
+    if targets.ndim == 1:
+        ones = np.ones(len(targets), np.int64)
+        return csr_array((ones, (targets.astype(np.int64), given.astype(np.int64))), shape=(labels, labels))
+    there, told = (csr_array((marks > 0).astype(np.int64)) for marks in (targets, given))
+    return csr_array(there.T @ told)
+
+
+def triples(counts: csr_array) -> list[list[int]]:
+    """Return the pairs that come, as numbers of label and label given, and how often."""
+    found = counts.tocoo()
+    rows, columns = found.coords
+    return sorted([int(r), int(c), int(n)] for r, c, n in zip(rows, columns, found.data, strict=True))
+
+
+def shown_confusion(counts: csr_array, texts: NDArray[Any], names: Sequence[str]) -> Confusion:
+    """Return what can be shown of the counts: all, or of more labels than `MOST_SHOWN` those with the most errors, and
+    the others together.
+
+    texts: how many have each label, ``(K,)``
+    """
+    total = texts.astype(np.int64)
+    if len(names) <= MOST_SHOWN:
+        return Confusion(names, counts.toarray(), total)
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    first = np.sort(np.argsort(-errors, kind="stable")[: MOST_SHOWN - 1])
+    place = np.full(len(names), MOST_SHOWN - 1)
+    place[first] = np.arange(len(first))
+    together = csr_array((np.ones(len(names), np.int64), (np.arange(len(names)), place)))
+    return Confusion(
+        [*(names[k] for k in first), "others"], (together.T @ counts @ together).toarray(), together.T @ total
+    )
