@@ -119,6 +119,8 @@ def test_scikit_learns_own_checks(check):
         (["a", "b"], [1, 1], "1 class"),
         (["a", "b"], [" x", "x"], "not told apart"),
         (["a", " "], [0, 1], "is empty"),
+        (["a", "b"], [0.1, 1.7], "continuous"),
+        (["a", "b"], [0.0, float("nan")], "NaN"),
     ],
 )
 def test_what_is_no_data(model, X, y, message):

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from tidegate.config import DataConfig, RunConfig, TrainingConfig
@@ -78,6 +79,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         texts, labels = _texts(X), np.asarray(y)
         if labels.ndim != 1 or len(labels) != len(texts):
             raise ValueError(f"y has the shape {labels.shape}, but one label for each of {len(texts)} texts is wanted.")
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise ValueError("y has NaN or infinite labels: leave these texts out.")
+        check_classification_targets(labels)
         classes = np.unique(labels)
         if len(classes) < 2:
             raise ValueError(f"y has {len(classes)} class, but a classifier tells two and more apart.")

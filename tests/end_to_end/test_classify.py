@@ -197,8 +197,27 @@ def test_a_language_model_that_is_there_is_gone_on_with_or_refused(place):
 def test_each_row_of_a_table_has_its_label(place):
     (place / "gaps.csv").write_text(f'label,review\n好,{GOOD}\n,""\n坏,{BAD}\n', encoding="utf-8")
     out = command("classify", place / "direct", "--data", place / "gaps.csv", "--columns", "review")
-    assert [line.split("\t")[0] for line in out.splitlines()[::2]] == ["好", "坏"]
-    assert len(out.splitlines()) == 3
+    assert [line.split("\t")[0] for line in out.splitlines()[:3:2]] == ["好", "坏"]
+    assert out.splitlines()[3:] == ["1 of the texts are empty: their labels mean nothing."]
+
+
+def test_lines_before_one_that_is_not_text_are_labelled(place):
+    words = [sys.executable, "-m", "tidegate", "classify", place / "direct"]
+    done = subprocess.run(words, input=f"\ufeff{GOOD}\n".encode() + b"\xff\xfe\n", capture_output=True)
+    assert done.returncode == 2
+    assert "Line 2 of standard input is not UTF-8" in " ".join(done.stderr.decode().split())
+
+
+def test_what_slipped_into_the_texts_is_told(place):
+    rows = "".join(f"{'好' if i % 2 else '坏'},{i}号房。评价：{'好' if i % 2 else '坏'}\n" for i in range(40))
+    (place / "told.csv").write_text("label,review\n" + rows, encoding="utf-8")
+    words = "finetune", place / "base", place / "told.csv", "--task", "classify", *SMALL, "--recipe", "direct"
+    out = command(*words, "--steps", 2, "--out", place / "told")
+    assert "Caution: 36 of the texts to learn from hold the name of their own label" in out
+    assert "too few to choose a step by" in out
+    log = [json.loads(line) for line in (place / "told/training/log.jsonl").read_text("utf-8").splitlines()]
+    assert {event["best"] for event in log if event["event"] == "evaluation"} == {None}
+    assert "those kept after 2" in (place / "told/README.md").read_text("utf-8")
 
 
 def test_several_labels(place):
@@ -258,7 +277,14 @@ def test_what_makes_no_sense_is_told(place, flags, message):
 def test_a_label_that_was_not_learnt(place):
     (place / "other.csv").write_text("label,review\n中,还可以\n", encoding="utf-8")
     out = tune(place, "wrong", "--recipe", "direct", "--test-data", place / "other.csv", expect=2)
-    assert "the label '中'" in out
+    assert "labels that none of the training texts has, 1 in all: '中' (1)" in " ".join(out.split())
+
+
+def test_labelled_texts_are_named(place):
+    words = "finetune", place / "reviews.csv", "--task", "classify", "--out", place / "x"
+    assert "reviews.csv was taken for the model" in " ".join(command(*words, expect=2).split())
+    words = "finetune", place / "base", "-", "--task", "classify", "--out", place / "x"
+    assert "give a file" in command(*words, expect=2)
 
 
 def test_a_label_flag_without_the_task(place):
@@ -269,3 +295,14 @@ def test_a_label_flag_without_the_task(place):
 def test_each_verb_tells_what_folder_it_wants(place):
     assert "a language model, which has no labels" in command("classify", place / "base", expect=2)
     assert "tidegate classify" in command("generate", place / "direct", expect=2)
+    assert "a language model, which has no labels" in command("classify", "base-zh", expect=2)  # by its name
+    assert "nowhere is not there" in command("classify", "nowhere", expect=2)
+
+
+def test_runs_show_what_a_classifier_is_worth(place):
+    out = command("runs", place / "direct", place / "base")
+    head, first = out.splitlines()[0].split(), out.splitlines()[1]
+    assert head[-3:] == ["accuracy", "F1", "started"]
+    assert first.count("%") == 2
+    assert "Accuracy and F1" in out
+    assert "accuracy" not in command("runs", place / "base")
