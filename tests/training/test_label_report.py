@@ -140,6 +140,7 @@ def test_the_confusion_is_scikit_learns(tmp_path, labels, several):
     if labels > MOST_SHOWN:
         assert shown.names[-1] == "others"
         k = names.index(shown.names[0])
+        assert shown.numbers[0] == k + 1
         assert shown.counts[0, 0] == expected[k, k]
         assert shown.counts[0].sum() == expected[k].sum()
     assert shown.table().count("\n") == len(shown.names) + 1

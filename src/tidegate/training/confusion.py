@@ -38,6 +38,8 @@ class Confusion:
 
     names: Sequence[str]
     """of the K labels, or of those that are shown"""
+    numbers: Sequence[int]
+    """those that the labels have in the table of classes, from 1 on"""
     counts: NDArray[np.int64]
     """``(K, K)``, from row to column"""
     texts: NDArray[np.int64]
@@ -53,7 +55,8 @@ class Confusion:
         shares = self.counts / self.texts[:, None].clip(1)
         font = han_font()
         # labels that the font lacks are numbered as the report's table has them
-        shown = [name if font or name.isascii() else f"{k + 1}" for k, name in enumerate(self.names)]
+        pairs = zip(self.names, self.numbers, strict=True)
+        shown = [name if font or name.isascii() else str(number) for name, number in pairs]
         family: dict[str, Any] = {"fontfamily": [font, "DejaVu Sans"]} if font else {}
         side = max(4.0, 0.45 * len(shown) + 2)
         figure = Figure(figsize=(side, side), dpi=120, layout="constrained")
@@ -103,12 +106,12 @@ def shown_confusion(counts: csr_array, texts: NDArray[Any], names: Sequence[str]
     """
     total = texts.astype(np.int64)
     if len(names) <= MOST_SHOWN:
-        return Confusion(names, counts.toarray(), total)
+        return Confusion(names, range(1, len(names) + 1), counts.toarray(), total)
     errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     first = np.sort(np.argsort(-errors, kind="stable")[: MOST_SHOWN - 1])
     place = np.full(len(names), MOST_SHOWN - 1)
     place[first] = np.arange(len(first))
     together = csr_array((np.ones(len(names), np.int64), (np.arange(len(names)), place)))
-    return Confusion(
-        [*(names[k] for k in first), "others"], (together.T @ counts @ together).toarray(), together.T @ total
-    )
+    shown = [*(names[k] for k in first), "others"]
+    numbers = [*(int(k) + 1 for k in first), len(names) + 1]
+    return Confusion(shown, numbers, (together.T @ counts @ together).toarray(), together.T @ total)
