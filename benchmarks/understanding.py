@@ -56,6 +56,7 @@ Rows = list[tuple[str, str]]
 def run(arguments: argparse.Namespace, name: str, task: str, train: Path, *more: str, seed: int = 0) -> Any:
     """Fine-tune into the folder of a name; return what the report says of the test, and the seconds of all."""
     out = train.parent / name
+    shutil.rmtree(out, ignore_errors=True)  # of a measurement that was stopped; its language model is gone on with
     words = ["finetune", arguments.base, str(train), "--task", task, "--seed", str(seed), "--out", str(out)]
     words += [*more, "--cache", str(train.parent / "cache"), *shlex.split(arguments.flags)]
     began = time.monotonic()
