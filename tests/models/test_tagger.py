@@ -15,7 +15,7 @@ from tidegate.folder.tagger_folder import TaggerFolder, read_tagger, tagger_shap
 from tidegate.models.tagger import Tagger, TaggerShape
 from tidegate.nn.bidirectional import Bidirectional, reversed_within
 from tidegate.runtime import encoder, stack, tagger
-from tidegate.tag import TOKEN
+from tidegate.tag import Cut, token_pattern
 from tidegate.text.tagged import to_bio
 from tidegate.text.word_features import SentenceEncoder, WordVocabulary, spoken
 from tidegate.theory.crf import Chain, best
@@ -162,7 +162,9 @@ def test_decomposed_letters_are_those_of_the_normal_form():
     ],
 )
 def test_a_text_is_cut_into_words_marks_and_chinese_characters(text, tokens):
-    assert TOKEN.findall(text) == tokens
+    cut = Cut.of(text, token_pattern())
+    assert cut.tokens == tokens
+    assert "".join([*cut.pieces, cut.rest]) == text
 
 
 def test_its_folder_is_read_back_and_changes_are_refused(tmp_path):
