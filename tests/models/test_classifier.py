@@ -17,7 +17,7 @@ from tidegate.models.classifier import Classifier, label_loss
 from tidegate.nn.dropout import DropoutMasks, Shares
 from tidegate.runtime import classifier as runtime
 from tidegate.runtime import encoder, stack
-from tidegate.text.ngrams import BUCKETS, NgramScores, counted, rarity
+from tidegate.text.ngrams import BUCKETS, NgramScores
 from tidegate.theory.layout import GATES
 from tidegate.training.label_report import probabilities_of
 
@@ -147,7 +147,7 @@ def test_what_ngrams_say_is_added_after_the_temperature(several):
     rng = np.random.default_rng(0)
     scores = NgramScores(
         "characters",
-        rarity([counted(text, "characters") for text in TEXTS[:2]]),
+        rng.uniform(0, 2, BUCKETS).astype(np.float32),
         rng.normal(size=(3, BUCKETS)).astype(np.float32),
         np.float32([1, 0, -1]),
     )

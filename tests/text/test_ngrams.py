@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.text.ngrams import BITS, BUCKETS, NgramScores, counted, rarity, unit_of, weighted
+from tidegate.text.ngrams import BITS, BUCKETS, NgramScores, counted, telling, unit_of, weighted
 
 MASK = (1 << 64) - 1
 
@@ -60,23 +60,41 @@ def test_buckets_are_met_evenly():
     assert len(buckets) == pytest.approx(BUCKETS * -math.expm1(-kinds / BUCKETS), rel=0.01)
 
 
+def test_factors_against_their_definition():
+    texts = ["good good film", "bad film", "good", "fine"]
+    targets = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0]])  # the last has no label
+    factors = telling([counted(text, "words") for text in texts], targets)
+    words = [{zlib.crc32(word.encode()) for word in text.split()} for text in texts]
+    good, film, fine = (zlib.crc32(word) for word in (b"good", b"film", b"fine"))
+    kinds = [4, 3, 1, 1]  # n-grams of each text: good, film, good good, good film; bad, film, bad film; good; fine
+    for word in (good, film):
+        square = 0.0
+        for label in targets.T:
+            has = [word in text for text in words]
+            n, m = (sum(h for h, own in zip(has, label, strict=True) if own == side) for side in (1, 0))
+            own, others = (sum(k for k, mine in zip(kinds, label, strict=True) if mine == side) for side in (1, 0))
+            square += (math.log((1 + n) / (BUCKETS + own)) - math.log((1 + m) / (BUCKETS + others))) ** 2 / 3
+        assert factors[hashed([word])] == pytest.approx(square**0.25)
+    assert factors[hashed([fine])] == 0, "one text has it: what it tells is chance"
+    assert np.count_nonzero(factors) == 2
+
+
 def test_weights_against_their_definition():
-    texts = ["good good film", "bad film", "good"]
-    counts = [counted(text, "words") for text in texts]
-    factors = rarity(counts)
+    factors = np.zeros(BUCKETS, np.float32)
     good, film = (hashed([zlib.crc32(word)]) for word in (b"good", b"film"))
-    assert factors[good] == pytest.approx(math.log(4 / 3) + 1)
-    buckets, values = weighted(counts[0], factors)
-    assert np.linalg.norm(values) == pytest.approx(1)
+    factors[good], factors[film] = 3.0, 2.0
+    buckets, values = weighted(counted("good good film", "words"), factors)
+    lengths = 3 * (1 + math.log(2)), 2.0
     by_bucket = dict(zip(buckets.tolist(), values.tolist(), strict=True))
-    assert by_bucket[good] / by_bucket[film] == pytest.approx(1 + math.log(2))
+    assert by_bucket == pytest.approx({good: lengths[0] / math.hypot(*lengths), film: 2.0 / math.hypot(*lengths)})
     unknown, _ = weighted(counted("never met", "words"), factors)
     assert not len(unknown)
 
 
 def test_scores():
     rng = np.random.default_rng(0)
-    factors = rarity([counted("a fine film", "words")])
+    factors = np.zeros(BUCKETS, np.float32)
+    factors[counted("a fine film", "words")[0]] = 1.5
     model = NgramScores("words", factors, rng.normal(size=(2, BUCKETS)).astype(np.float32), np.float32([0.5, -1]))
     buckets, values = weighted(counted("fine film", "words"), factors)
     found = model.of(["fine film", "!?", "other"])

@@ -1,4 +1,4 @@
-"""What a classifier counts besides what it reads: n-grams of a text, hashed into buckets, weighted by TF-IDF.
+"""What a classifier counts besides what it reads: n-grams of a text, hashed into buckets, weighted by what they tell.
 
     s = W φ(text) + c
 
@@ -6,6 +6,10 @@ Characters 1 to 3 where texts are mostly Chinese or Japanese, words 1 to 2 elsew
 (Weinberger et al. 2009, arXiv 0902.2206) needs no vocabulary: a folder is of one size whatever was learnt from, and two
 n-grams that share a bucket share a weight. The hash is SplitMix64's finalizer (Steele et al. 2014): on every machine
 the same.
+
+A bucket's factor in φ is the root of how far its log-count ratio is from zero. Wang & Manning (2012, "Baselines and
+Bigrams", ACL) multiply by the ratio itself, and most others by a rarity that knows no label; on parts of the training
+texts of reviews in Chinese and English, of a hundred texts to ten thousand, the root of the ratio has the lowest loss.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,20 +70,37 @@ def _mixed(grams: NDArray[np.uint64], units: NDArray[np.uint64]) -> NDArray[np.u
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
-def rarity(counts: Sequence[Counts]) -> NDArray[np.float32]:
-    """Return the factor of each bucket, ``(BUCKETS,)``: ln((1 + N) / (1 + its texts)) + 1 among N texts, 0 where there
-    is none of it."""
-    texts = np.bincount(np.concatenate([buckets for buckets, _ in counts]), minlength=BUCKETS)
-    return np.where(texts > 0, np.log((1 + len(counts)) / (1 + texts)) + 1, 0).astype(np.float32)
+def telling(counts: Sequence[Counts], targets: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the factor of each bucket, ``(BUCKETS,)``: the root of the root mean square, over the labels, of
+
+        ln((1 + n) / Σ (1 + n)) - ln((1 + m) / Σ (1 + m))
+
+    where n of the label's texts and m of the others have the bucket; 0 where fewer than two texts have it.
+
+    targets: ``(N, K)``, 1 for each label that a text has.
+    """
+    sizes = [len(buckets) for buckets, _ in counts]
+    found = np.concatenate([buckets for buckets, _ in counts])
+    texts = np.bincount(found, minlength=BUCKETS)
+    squares = np.zeros(BUCKETS)
+    for label in targets.T:
+        own = np.bincount(found[np.repeat(label == 1, sizes)], minlength=BUCKETS)
+        ratio = _log_shares(own) - _log_shares(texts - own)
+        squares += ratio**2 / targets.shape[1]
+    return np.where(texts > 1, squares**0.25, 0).astype(np.float32)
 
 
-def weighted(counts: Counts, rarity: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _log_shares(counts: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(np.log1p(counts) - np.log(len(counts) + counts.sum()))
+
+
+def weighted(counts: Counts, factor: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return the buckets of a text that have a factor, ``(n,)``, and φ there: (1 + ln count) · factor, divided by the
     length of all of it."""
     buckets, times = counts
-    known = rarity[buckets] > 0
+    known = factor[buckets] > 0
     buckets = buckets[known]
-    values = (1 + np.log(times[known])).astype(np.float32) * rarity[buckets]
+    values = (1 + np.log(times[known])).astype(np.float32) * factor[buckets]
     return buckets, values / np.float32(max(float(np.linalg.norm(values)), 1e-12))
 
 
@@ -88,7 +109,7 @@ class NgramScores:
     """What n-grams say of each label."""
 
     unit: Unit
-    rarity: NDArray[np.float32]
+    factor: NDArray[np.float32]
     """``(BUCKETS,)``"""
     weight: NDArray[np.float32]
     """``(K, BUCKETS)``"""
@@ -99,17 +120,17 @@ class NgramScores:
         """Return s of each text, ``(N, K)`` float32."""
         found = np.empty((len(texts), len(self.bias)), np.float32)
         for row, text in zip(found, texts, strict=True):
-            buckets, values = weighted(counted(text, self.unit), self.rarity)
+            buckets, values = weighted(counted(text, self.unit), self.factor)
             row[:] = self.weight[:, buckets] @ values + self.bias
         return found
 
-    def times(self, factor: float) -> NgramScores:
+    def times(self, much: float) -> NgramScores:
         """Return those that say so much more."""
-        return NgramScores(self.unit, self.rarity, self.weight * np.float32(factor), self.bias * np.float32(factor))
+        return NgramScores(self.unit, self.factor, self.weight * np.float32(much), self.bias * np.float32(much))
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """Return what a folder keeps, by the names of `ngram_shapes`."""
-        return dict(zip(ngram_shapes(len(self.bias)), (self.rarity, self.weight, self.bias), strict=True))
+        return dict(zip(ngram_shapes(len(self.bias)), (self.factor, self.weight, self.bias), strict=True))
 
     @classmethod
     def from_tensors(cls, unit: str, tensors: Mapping[str, NDArray[np.float32]]) -> NgramScores:
@@ -119,4 +140,4 @@ class NgramScores:
 
 def ngram_shapes(labels: int) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of every tensor of the scores."""
-    return {"ngrams.rarity": (BUCKETS,), "ngrams.weight": (labels, BUCKETS), "ngrams.bias": (labels,)}
+    return {"ngrams.factor": (BUCKETS,), "ngrams.weight": (labels, BUCKETS), "ngrams.bias": (labels,)}

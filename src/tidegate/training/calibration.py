@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from tidegate.labelling import ClassWeights
-from tidegate.text.ngrams import BUCKETS, Counts, NgramScores, counted, rarity, unit_of, weighted
+from tidegate.text.ngrams import BUCKETS, Counts, NgramScores, counted, telling, unit_of, weighted
 from tidegate.training.label_report import nats_a_text, probabilities_of
 
 PRIOR = 2.0
@@ -75,14 +75,15 @@ def fitted_ngrams(
     """
     unit = unit_of(texts)
     counts = [counted(text, unit) for text in texts]
-    factors = rarity(counts)
+    one_label, balanced = targets.ndim == 1, class_weights == "balanced"
+    of_each = targets[:, None] == np.arange(labels) if one_label else targets
+    factors = telling(counts, of_each)
     if not factors.any():
         return None
     matrix, met = _matrix(counts, factors), np.flatnonzero(factors)
     del counts
-    one_label, balanced = targets.ndim == 1, class_weights == "balanced"
     # a regression for each label; of two the second's says all
-    columns = targets.T if not one_label else [targets == k for k in (range(labels) if labels > 2 else (1,))]
+    columns = of_each.T[1:] if one_label and labels == 2 else of_each.T
     importance = _importance(targets, labels) if one_label and balanced else None
     weight, bias = np.zeros((len(columns), BUCKETS), np.float32), np.zeros(len(columns), np.float32)
     for k, column in enumerate(columns):
