@@ -11,7 +11,7 @@
     python benchmarks/understanding.py ewt DATA --base base-en
 
 DATA is the folder of the sets. texts writes reviews, of goods that are no hotels, and of films, with the
-training sentences of sst, from which recipes/reviews-zh.yaml and recipes/films-en.yaml learn. Protocols. hotels:
+training sentences of sst, from which recipes/reviews-zh.yaml, goods-zh.yaml and films-en.yaml learn. Protocols. hotels:
 ChnSentiCorp_htl_all, exact duplicates dropped, ten stratified folds, seed 0; accuracy, and the interval of 95% of its
 difference to the peer's, fold by fold (Student's t). few: the first --draws of these folds; of the training part so
 many texts have labels, drawn anew each time, and the others are text without labels (recipe ulmfit; direct and scratch
