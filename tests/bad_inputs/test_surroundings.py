@@ -125,6 +125,15 @@ def test_no_home_at_all(here, mistake, monkeypatch):
 # ---- Signals ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_folder_of_a_run_that_was_killed_as_it_wrote_its_first_file_is_used(here):
+    training = here / "run/training"
+    training.mkdir(parents=True)
+    (training / ".run.json.1.2.tmp").write_text("{", "utf-8")
+    (training / "lock").touch()
+    assert main(["train", "text.txt", "--out", "run", *SMALL]) == 0
+    assert not list(training.glob(".*.tmp"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", [0.05, 0.6, 1.5, 2.5, 3.5])
 def test_signals_at_odd_moments(here, number, after):

@@ -52,8 +52,9 @@ class RunFolder:
         return self.path / "curves.png"
 
     def is_unused(self) -> bool:
-        """Whether the folder holds nothing but what a run leaves that died before its first file."""
-        return all(path == self.training or path == self.training / "lock" for path in self.path.rglob("*"))
+        """Whether the folder holds nothing but what a run leaves that died before its first file, or as it wrote it."""
+        own = {self.training, self.training / "lock", *self._leftovers()}
+        return all(path in own for path in self.path.rglob("*"))
 
     @contextlib.contextmanager
     def made(self) -> Iterator[None]:
@@ -69,6 +70,7 @@ class RunFolder:
         except BaseException:
             if not there and self.is_unused():
                 with contextlib.suppress(OSError):
+                    self.remove_leftovers()
                     (self.training / "lock").unlink(missing_ok=True)
                     self.training.rmdir()
                     self.path.rmdir()
@@ -76,9 +78,11 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Remove temporary files of processes that were killed while they wrote; the folder must be locked."""
-        for folder in (self.path, self.training):
-            for path in folder.glob(".*.tmp"):
-                path.unlink(missing_ok=True)
+        for path in self._leftovers():
+            path.unlink(missing_ok=True)
+
+    def _leftovers(self) -> list[Path]:
+        return [path for folder in (self.path, self.training) for path in folder.glob(".*.tmp")]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
