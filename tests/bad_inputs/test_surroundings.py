@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tidegate.cli import main
+from tidegate.errors import TidegateError
+from tidegate.training.run_folder import RunFolder
 
 from ..conftest import subprocess_environment
 from .conftest import SMALL, tree
@@ -132,6 +135,23 @@ def test_a_folder_of_a_run_that_was_killed_as_it_wrote_its_first_file_is_used(he
     (training / "lock").touch()
     assert main(["train", "text.txt", "--out", "run", *SMALL]) == 0
     assert not list(training.glob(".*.tmp"))
+
+
+def test_a_folder_that_another_run_was_faster_to_begin_in_is_left_to_it(here):
+    folder = RunFolder(here / "run")
+    faster, first_file = FileLock(folder.training / "lock"), folder.training / ".run.json.1.2.tmp"
+
+    def begin():
+        with folder.made():
+            faster.acquire()
+            first_file.write_text("{", "utf-8")
+            with folder.locked():
+                pass
+
+    with pytest.raises(TidegateError, match="Another process"):
+        begin()
+    assert first_file.exists()
+    faster.release()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

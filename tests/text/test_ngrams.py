@@ -63,7 +63,8 @@ def test_buckets_are_met_evenly():
 def test_factors_against_their_definition():
     texts = ["good good film", "bad film", "good", "fine"]
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0]])  # the last has no label
-    factors = telling([counted(text, "words") for text in texts], targets)
+    counts = [counted(text, "words") for text in texts]
+    factors = telling(counts, targets)
     words = [{zlib.crc32(word.encode()) for word in text.split()} for text in texts]
     good, film, fine = (zlib.crc32(word) for word in (b"good", b"film", b"fine"))
     kinds = [4, 3, 1, 1]  # n-grams of each text: good, film, good good, good film; bad, film, bad film; good; fine
@@ -77,6 +78,9 @@ def test_factors_against_their_definition():
         assert factors[hashed([word])] == pytest.approx(square**0.25)
     assert factors[hashed([fine])] == 0, "one text has it: what it tells is chance"
     assert np.count_nonzero(factors) == 2
+    all_or_none = np.tile([1, 0], (4, 1))
+    np.testing.assert_array_equal(telling(counts, np.hstack([targets, all_or_none])), factors)
+    assert not telling(counts, all_or_none).any()
 
 
 def test_weights_against_their_definition():

@@ -75,10 +75,12 @@ def telling(counts: Sequence[Counts], targets: NDArray[Any]) -> NDArray[np.float
 
         ln((1 + n) / Σ (1 + n)) - ln((1 + m) / Σ (1 + m))
 
-    where n of the label's texts and m of the others have the bucket; 0 where fewer than two texts have it.
+    where n of the label's texts and m of the others have the bucket; 0 where fewer than two texts have it. Labels that
+    all texts have, or none, are left out: their ratio says how frequent a bucket is, not what it tells.
 
     targets: ``(N, K)``, 1 for each label that a text has.
     """
+    targets = targets[:, targets.any(axis=0) & ~targets.all(axis=0)]
     sizes = [len(buckets) for buckets, _ in counts]
     found = np.concatenate([buckets for buckets, _ in counts])
     texts = np.bincount(found, minlength=BUCKETS)
@@ -86,8 +88,8 @@ def telling(counts: Sequence[Counts], targets: NDArray[Any]) -> NDArray[np.float
     for label in targets.T:
         own = np.bincount(found[np.repeat(label == 1, sizes)], minlength=BUCKETS)
         ratio = _log_shares(own) - _log_shares(texts - own)
-        squares += ratio**2 / targets.shape[1]
-    return np.where(texts > 1, squares**0.25, 0).astype(np.float32)
+        squares += ratio**2
+    return np.where(texts > 1, (squares / max(targets.shape[1], 1)) ** 0.25, 0).astype(np.float32)
 
 
 def _log_shares(counts: NDArray[Any]) -> NDArray[np.float64]:

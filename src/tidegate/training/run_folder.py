@@ -68,7 +68,7 @@ class RunFolder:
         try:
             yield
         except BaseException:
-            if not there and self.is_unused():
+            if not there and not self.is_locked() and self.is_unused():  # else another process was faster, and writes
                 with contextlib.suppress(OSError):
                     self.remove_leftovers()
                     (self.training / "lock").unlink(missing_ok=True)

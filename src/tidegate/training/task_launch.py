@@ -19,7 +19,7 @@ from tidegate.config import HORIZONS, DataConfig, Direction, ModelConfig, RunCon
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.label_folder import read_encoder
-from tidegate.folder.model_folder import TOKENIZER, ModelFolder, read_tokenizer
+from tidegate.folder.model_folder import ModelFolder, read_tokenizer
 from tidegate.labelling import FEW_TEXTS, LEAST_STEPS, LabelConfig
 from tidegate.text.lines import read_texts
 from tidegate.text.tokenizer import Tokenizer
@@ -197,7 +197,6 @@ def _train(
         folder.remove_leftovers()
         if recorded is None and folder.record.exists():  # another process was faster
             raise TidegateError(f"{folder.path} holds a run already: choose another --out.")
-        write_atomically(folder.path / TOKENIZER, json.dumps(tokenizer.to_json(), ensure_ascii=False).encode())
         return TaskRun(folder, record, recorded, task, feed, state, console).run()
 
 

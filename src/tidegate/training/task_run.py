@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from tidegate.config import ModelConfig, TrainingConfig
+from tidegate.folder.atomic import write_atomically
 from tidegate.folder.card import Card, write_card
-from tidegate.folder.model_folder import ModelFolder
+from tidegate.folder.model_folder import TOKENIZER, ModelFolder
 from tidegate.nn.dropout import DropoutMasks
 from tidegate.nn.sequence import kernels_line
 from tidegate.text.tokenizer import Tokenizer
@@ -120,6 +122,9 @@ class TaskRun:
         """Write a new run's first files, or put back a resumed one's state; returns the step it goes on from."""
         first = self.recorded or self.record
         write_record(self.folder.record, dataclasses.replace(first, data=self.record.data, labels=self.record.labels))
+        # after the record: a folder without one is no run's, and a new run would be refused there
+        tokenizer = json.dumps(self.task.tokenizer.to_json(), ensure_ascii=False)
+        write_atomically(self.folder.path / TOKENIZER, tokenizer.encode())
         if self.recorded is None:
             return None
         if not self.folder.checkpoint.exists():  # killed before its first checkpoint: it begins again, the same
