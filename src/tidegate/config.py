@@ -15,6 +15,7 @@ Block = Literal["residual", "plain"]
 Direction = Literal["forward", "backward"]
 TokenizerKind = Literal["bytes", "characters", "words", "whitespace", "bpe"]
 Schedule = Literal["linear", "cosine", "triangular"]
+Keep = Literal["best", "last"]
 CorpusName = Literal["shakespeare", "tang-poems"]
 PresetName = Literal["tiny", "small", "medium", "large"]
 
@@ -171,13 +172,14 @@ class TrainingConfig:
     """How the model learns. One horizon is given: epochs, steps, tokens or minutes."""
 
     lanes: int = 32
-    """Texts read side by side, B."""
+    """Batch size, B: streams read side by side; by default 32, fewer where a run would have under 300 steps."""
     window: int = 64
-    """Steps of truncated BPTT, T: the state is carried from one window to the next, the gradient is not."""
+    """Sequence length of truncated BPTT, T: the state is carried from one window to the next, the gradient is not; by
+    default 64, less for a text of under 2,048 tokens."""
     learning_rate: float = 6e-3
     """Highest learning rate."""
     warmup: int = 50
-    """Steps over which the rate rises from nothing."""
+    """Steps over which the learning rate rises from 0, but at most a tenth of the run."""
     schedule: Schedule = "linear"
     """How the rate falls after the warm-up: along a straight line, or along half a cosine; triangular: it rises over
     the first tenth of the run, whatever the warm-up, and falls along a straight line (ULMFiT)."""
@@ -217,23 +219,29 @@ class TrainingConfig:
     shuffle: bool = True
     """Read the documents in another order in each epoch; false: in that of the files."""
     epochs: float | None = None
-    """Horizon: passes over the training text; 5 where no horizon is given."""
+    """Horizon: passes over the training text; where no horizon is given, 5, or more for at least 300 steps."""
     steps: int | None = None
     """Horizon: steps of the optimizer."""
     tokens: int | None = None
     """Horizon: tokens read."""
     minutes: float | None = None
-    """Horizon: minutes by the clock, evaluations included; the schedule ends where the time ends. Time in which the
-    process is stopped, or the computer asleep, for more than a minute does not count."""
+    """Horizon: minutes by the clock once the text is prepared, all evaluations included; the schedule ends where the
+    time ends. Time in which the process is stopped, or the computer asleep, for more than a minute does not count."""
+    final_seconds: float | None = None
+    """Seconds of --minutes that are kept for the final evaluation; by default what it is expected to take."""
     evaluations: int = 10
-    """Evaluations on the validation text, evenly over the horizon, the last at its end; each shows a sample."""
+    """Evaluations on the validation text, evenly over the horizon, the last at its end; each shows a sample. By default
+    fewer where they would take over a tenth of the run."""
     evaluation_tokens: int = 100_000
-    """Tokens of the validation text, from its beginning, that an evaluation reads."""
+    """Tokens of the validation text, from its beginning, that an evaluation reads; by default fewer, likewise."""
     final_tokens: int = 5_000_000
     """Tokens of the validation text, from its beginning, that are measured at the end, under two protocols; where the
     text has more, the metrics' names say so."""
     patience: int = 4
     """Stop after so many evaluations without a new best; 0: never."""
+    keep: Keep = "best"
+    """Which weights are kept: best, those of the lowest validation loss; last, those of the last step, whatever the
+    loss: the run then never stops early. Of the tasks chat and instruct the default is last."""
     seed: int = 0
     """Seed of the start values, of dropout and of the samples."""
     threads: int | None = None
@@ -245,6 +253,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         one_of(self, "schedule", Schedule)
+        one_of(self, "keep", Keep)
         within(self, "lanes", 1, 65536)
         within(self, "window", 1, 65536)
         within(self, "learning_rate", 1e-9, 100)
@@ -265,6 +274,7 @@ class TrainingConfig:
         within(self, "steps", 1, 10**12)
         within(self, "tokens", 1, 10**15)
         within(self, "minutes", 1e-3, 1e6)
+        within(self, "final_seconds", 0, 1e6)
         within(self, "evaluations", 1, 100_000)
         within(self, "evaluation_tokens", 1, 10**15)
         within(self, "final_tokens", 1, 10**15)

@@ -14,9 +14,6 @@ from tidegate.labelling import OF_CLASSIFY, OF_TAG, WITHOUT_EFFECT, LabelConfig
 from tidegate.training.launch import RunSettings, launch
 from tidegate.tuning import DEFAULTS, TuningConfig
 
-MINUTES_AN_EVALUATION, LEAST_EVALUATIONS = 2, 3
-"""of a run whose horizon is in minutes, where their number is not given"""
-
 
 def finetune(
     tuning: TuningConfig, labels: LabelConfig, data: DataConfig, training: TrainingConfig, run: RunConfig
@@ -43,10 +40,6 @@ def finetune(
         labels = labels.chosen(tuning.task, run.given)
         chosen = labels.defaults(tuning.task) if learns_labels else tuning.defaults
         tuning, training = (_with(settings, chosen, run.given) for settings in (tuning, training))
-        if training.minutes is not None and "evaluations" not in run.given:
-            # they are part of the minutes: ten of a large text took a third of five
-            count = max(LEAST_EVALUATIONS, min(training.evaluations, round(training.minutes / MINUTES_AN_EVALUATION)))
-            training = dataclasses.replace(training, evaluations=count)
         if run.out is None:
             run = dataclasses.replace(run, out=_new_folder(tuning, data))
         return launch(RunSettings(data, ModelConfig(), training, tuning, labels if learns_labels else None), run)

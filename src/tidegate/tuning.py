@@ -20,6 +20,9 @@ PARTS = ("embedding", "blocks", "output")
 LORA_PARTS = ("weight_ih", "weight_hh", "embedding", "output")
 DEFAULTS = {"learning_rate": 3e-3, "weight_decay": 0.1, "dropout": 0.1}
 """where fine-tuning differs from training from scratch: what is there already is not to be lost"""
+CHAT_DEFAULTS = {"keep": "last"}
+"""of conversations: the loss of answers that were never seen rises long before the answers get worse, as Ouyang et al.
+2022 (arXiv 2203.02155, section 3.5) found as well"""
 ADAPTER_DEFAULTS = {"learning_rate": 1e-2, "weight_decay": 0.0, "dropout": 0.1}
 TRAINING = "training"
 """the word that stands for the text that the model itself learnt from"""
@@ -118,7 +121,8 @@ class TuningConfig:
     @property
     def defaults(self) -> dict[str, Any]:
         """The settings of the training that differ from those of one from scratch, where they are not given."""
-        return dict(ADAPTER_DEFAULTS if self.lora_rank is not None else DEFAULTS)
+        of_task = CHAT_DEFAULTS if self.task in ("chat", "instruct") else {}
+        return {**(ADAPTER_DEFAULTS if self.lora_rank is not None else DEFAULTS), **of_task}
 
     @property
     def alpha(self) -> float:

@@ -130,7 +130,6 @@ def test_the_command_proposes_a_command_and_leaves_a_picture_alone(here, capsys)
 
 
 def test_a_preset_may_choose_all_but_the_rate(here, capsys, monkeypatch):
-    monkeypatch.setattr("tidegate.training.presets.MEASURED_SECONDS", 0.1)
     words = ["--find-lr", "--preset", "tiny", "--hidden-size", "8", "--window", "8"]
     assert main(["train", "潮汐.txt", *words]) == 0
     command = re.search(r"^ +tidegate train (.*)$", capsys.readouterr().out, re.MULTILINE)[1]

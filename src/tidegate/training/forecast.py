@@ -1,62 +1,117 @@
-"""What a run will come to, said before it starts: tokens, passes over the text, and when it is done."""
+"""What a run will come to: tokens, passes over the text, and when it is done.
+
+Before it starts from a speed that was measured (`Forecast`), and once it runs from its own steps (`forecast`). The
+speed of a machine varies, so whatever depends on it is given as a range.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tidegate.config import TrainingConfig
-from tidegate.text.prepare import Prepared
-from tidegate.training.batches import Feed
 from tidegate.training.schedule import Horizon
+
+SPREAD = 0.15
+"""the speed of a run may be so much higher or lower than that of its first steps"""
+EVALUATIONS = 0.1
+"""largest fraction of a run that evaluations take"""
+
+
+@dataclass
+class Pace:
+    """The speed of a run's steps, apart from its evaluations, since this process began or resumed it."""
+
+    first_tokens: int
+    first_elapsed: float
+    evaluation_seconds: float = 0.0
+    is_told: bool = False
+    """whether the run's end was forecast"""
+
+    def evaluated(self, seconds: float) -> None:
+        """Count an evaluation."""
+        self.evaluation_seconds += seconds
+
+    def seconds(self, elapsed: float) -> float:
+        """Return the seconds that steps took."""
+        return elapsed - self.first_elapsed - self.evaluation_seconds
+
+    def tokens_per_second(self, tokens: int, elapsed: float) -> float:
+        """Return the tokens per second of training."""
+        return (tokens - self.first_tokens) / max(self.seconds(elapsed), 1e-9)
+
+    def evaluation_fraction(self, elapsed: float) -> float:
+        """Return the fraction of the time that evaluations took."""
+        return self.evaluation_seconds / max(elapsed - self.first_elapsed, 1e-9)
+
+
+class Ahead(NamedTuple):
+    """What is left of a run: lower and upper bounds."""
+
+    seconds: tuple[float, float]
+    """to the end of the training"""
+    tokens: tuple[float, float]
+    """read at the end, from the first step on"""
+
+    def fields(self) -> dict[str, float]:
+        """Return them as fields of an event."""
+        names = ("seconds_left_low", "seconds_left_high", "tokens_low", "tokens_high")
+        return dict(zip(names, (round(bound, 1) for bound in (*self.seconds, *self.tokens)), strict=True))
+
+    def sentence(self, final_seconds: float) -> str:
+        """Say it; the clock is the local one. final_seconds: what comes after the training, where that is known."""
+        low, high = (clock(bound + final_seconds) for bound in self.seconds)
+        when = f"at about {low}" if low == high else f"between {low} and {high}"
+        few, many = map(amount, self.tokens)
+        return f"At this speed the run ends {when}, after {few if few == many else f'{few} to {many}'} tokens."
+
+
+def forecast(horizon: Horizon, step: int, tokens: int, elapsed: float, tokens_per_second: float) -> Ahead:
+    """Forecast the rest of a run from the speed of its steps so far."""
+    if horizon.seconds is not None:
+        left = max(0.0, horizon.seconds - elapsed)
+        low, high = ((1 - EVALUATIONS - SPREAD) * left, (1 + SPREAD) * left)
+        return Ahead((left, left), (tokens + low * tokens_per_second, tokens + high * tokens_per_second))
+    total = tokens * (horizon.steps or step) / step
+    left = (total - tokens) / tokens_per_second
+    return Ahead((left * (1 - SPREAD), left * (1 + EVALUATIONS + SPREAD)), (total, total))
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A run at the speed that was measured."""
+    """A run at the speed that was measured before it."""
 
-    tokens_a_second: float
+    tokens_per_second: float
     seconds: float
-    """of the training, its evaluations included"""
+    """of the run, its evaluations included"""
     tokens: float
-    """read in these seconds"""
+    """read in these seconds, at this speed"""
     passes: float
     """over the training text"""
-    last_seconds: float
-    """of the last figures, on the validation text"""
 
     @classmethod
-    def of(cls, training: TrainingConfig, prepared: Prepared, tokens_a_second: float) -> Forecast:
-        """Foretell the run with these settings on this text."""
-        feed = Feed(prepared.train, prepared.tokenizer.document_id, training.lanes, training.window, training.seed)
-        horizon = Horizon.of(training, feed.windows, feed.lanes * feed.window)
-        validation = len(prepared.validation) if prepared.validation is not None else 0
-        measured = training.evaluations * min(training.evaluation_tokens, validation)
-        measured_a_second = evaluation_speed(training) * tokens_a_second
-        evaluations = measured / measured_a_second
-        if horizon.steps is None:
-            seconds = horizon.seconds or 0.0
-            tokens = max(seconds - evaluations, seconds / 10) * tokens_a_second
+    def of(cls, training: TrainingConfig, text: int, tokens: float, tokens_per_second: float) -> Forecast:
+        """Forecast the run with these settings on a text of so many tokens; `tokens`: what it reads without
+        evaluations."""
+        if training.minutes is None:
+            seconds = tokens / tokens_per_second / (1 - EVALUATIONS)
         else:
-            tokens = float(horizon.steps * feed.lanes * feed.window)
-            seconds = tokens / tokens_a_second + evaluations
-        last = 2 * min(training.final_tokens, validation) / measured_a_second
-        return cls(tokens_a_second, seconds, tokens, tokens / len(prepared.train), last)
+            seconds = training.minutes * 60
+            of_steps = (Horizon.of(training, 1, 1).seconds or seconds) * (1 - EVALUATIONS)
+            tokens = of_steps * tokens_per_second
+        return cls(tokens_per_second, seconds, tokens, tokens / text)
 
     def sentence(self, evaluations: int) -> str:
         """Say it in two lines; the clock is the local one."""
+        low, high = ((1 - SPREAD) * self.tokens, (1 + SPREAD) * self.tokens)
+        passes = f"{self.passes:,.{1 if self.passes >= 1 else 2}f} passes over the text"
         return (
-            f"Here it reads about {self.tokens_a_second:,.0f} tokens a second: in {duration(self.seconds)} "
-            f"{amount(self.tokens)} tokens, {self.passes:,.{1 if self.passes >= 1 else 2}f} passes over the text.\n"
+            f"This machine trains on about {self.tokens_per_second:,.0f} tokens per second: "
+            f"in {duration(self.seconds)} on {amount(low)} to {amount(high)} tokens, {passes}.\n"
             f"First sample after about {duration(self.seconds / evaluations)}; "
-            f"done at about {clock(self.seconds + self.last_seconds)}."
+            f"done at about {clock(self.seconds)}."
         )
-
-
-def evaluation_speed(training: TrainingConfig) -> int:
-    """Return how many tokens are measured in the time in which one is trained: 3, for the backward pass takes two
-    thirds, but about 1 where only the training has a sample of the vocabulary."""
-    return 3 if training.output_sample is None else 1
 
 
 def amount(count: float) -> str:

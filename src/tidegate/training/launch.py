@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +26,7 @@ from tidegate.text.tokenizer import Tokenizer
 from tidegate.training.begin import begin
 from tidegate.training.record import RunRecord, absolute, absolute_tuning, command_of, read_record, settle
 from tidegate.training.run_folder import RunFolder
-from tidegate.training.start import chosen, find_rate
+from tidegate.training.start import chosen, find_rate, fitted
 from tidegate.training.surroundings import surroundings
 from tidegate.training.task_launch import TaskSettings, launch_task
 from tidegate.training.tuned_start import TunedStart
@@ -81,11 +82,13 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
     prepared = _prepared(data, run, console, tokenizer, base, tuning, template, model.direction)
     if recorded is None:
         folder = RunFolder(_new_folder(run.out, data))
-    start = None
+    start, began = None, time.monotonic()
     if tuning is not None:
         start = _tuned_start(tuning, base, recorded, run, console, prepared, model)
     if run.preset is not None:
         model, training = chosen(run.preset, model, training, run.given, prepared, console)
+    elif recorded is None:
+        training = fitted(model, training, run.given, prepared, console, start)
     if run.find_lr:
         again = partial(command_of, as_given, model, out=run.out, tuning=tuning)
         return find_rate(folder.path, again, prepared, model, training, console, start)
@@ -116,7 +119,7 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
             raise TidegateError(
                 f"{folder.path} holds a run already: resume it (--resume {folder.path}) or choose another --out."
             )
-        return Training(folder, record, recorded, prepared, feed, state, console, start, template).run()
+        return Training(folder, record, recorded, prepared, feed, state, console, start, template, began=began).run()
 
 
 def _launch_task(settings: RunSettings, run: RunConfig, recorded: RunRecord | None, console: SteadyConsole) -> int:

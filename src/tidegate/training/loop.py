@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tidegate.config import TrainingConfig
@@ -14,12 +14,17 @@ from tidegate.nn.dropout import DropoutMasks
 from tidegate.training.batches import Cursor
 from tidegate.training.clock import TrainingClock
 from tidegate.training.events import Events
+from tidegate.training.forecast import Pace, forecast
 from tidegate.training.optimize import Objective, Step, language_objective, train_step
 from tidegate.training.schedule import Horizon, learning_rate
 from tidegate.training.state import Capture, TrainState, averaged, capture, restore
 
 GOOD_STATE_STEPS = 100
 """Steps between two states kept in memory to go back to; every checkpoint is one as well."""
+EVALUATION_FRACTION = 0.1
+"""Where the horizon is in minutes, an evaluation waits as long as they have taken more of the time than this."""
+FORECAST_SECONDS = 5.0
+"""Seconds of steps after which the end is forecast."""
 MAX_ROLLBACKS = 8
 """A run that finds a non-finite loss more often than this will not recover."""
 
@@ -64,6 +69,7 @@ class Loop:
     """what each step goes against"""
     chooses: bool = True
     """whether the best evaluation's weights are kept; else the last one's, where too little is measured to tell"""
+    _pace: Pace = field(init=False)
 
     def run(self) -> bool:
         """Train to the horizon, or until early stopping or an interruption. Returns whether the run is finished."""
@@ -71,6 +77,7 @@ class Loop:
         good: Capture | None = capture(state)
         saved_at = self.clock()
         trained = TrainingClock(progress.elapsed, self.clock, self.computed)
+        self._pace = Pace(progress.tokens, progress.elapsed)
         while not state.progress.finished:
             progress = state.progress
             done = self.horizon.progress(progress.step, progress.elapsed)
@@ -84,18 +91,21 @@ class Loop:
                 self._go_back(good, step)
                 continue
             done = self.horizon.progress(progress.step, progress.elapsed)
+            self._forecast(done)
 
             # now and then: a line in the log
             if progress.step % self.config.log_every == 0:
                 self._log(step, rate, done)
 
             # a few times over the run, and at its end: evaluate, keep the best, show a sample
-            if math.floor(done * self.config.evaluations + 1e-9) > progress.evaluations:
+            if self._is_due(done):
+                began = progress.elapsed
                 self._evaluate(done)
-                progress.elapsed = trained.elapsed()
-                self._tell_pause(trained.pause())
                 good = None  # its memory, before the next takes as much
                 good, saved_at = self._save(), self.clock()
+                progress.elapsed = trained.elapsed()
+                self._tell_pause(trained.pause())
+                self._pace.evaluated(progress.elapsed - began)
 
             # every hundred steps: a good state to go back to; now and then it goes to disk
             elif (due := self.clock() - saved_at >= self.config.save_seconds) or progress.step % GOOD_STATE_STEPS == 0:
@@ -109,6 +119,26 @@ class Loop:
                 self._save()
                 return False
         return True
+
+    def _is_due(self, done: float) -> bool:
+        """Whether to evaluate now. By the clock, a slow evaluation makes the next one wait; by steps never: the same
+        run would else find other weights best on another day."""
+        due = math.floor(done * self.config.evaluations + 1e-9) > self.state.progress.evaluations
+        if self.horizon.seconds is None or done >= 1:
+            return due
+        return due and self._pace.evaluation_fraction(self.state.progress.elapsed) <= EVALUATION_FRACTION
+
+    def _forecast(self, done: float) -> None:
+        """Say once how far the run will come, and when."""
+        p = self.state.progress
+        if self._pace.is_told or self._pace.seconds(p.elapsed) < FORECAST_SECONDS or not 0 < done < 1:
+            return
+        self._pace.is_told = True
+        speed = self._pace.tokens_per_second(p.tokens, p.elapsed)
+        found = forecast(self.horizon, p.step, p.tokens, p.elapsed, speed)
+        if found.seconds[1] >= 60:
+            message = found.sentence(self.config.final_seconds or 0)
+            self.events.tell("forecast", p.step, **found.fields(), message=message)
 
     def _tell_pause(self, seconds: float) -> None:
         if seconds:
@@ -127,7 +157,7 @@ class Loop:
             tokens=p.tokens,
             progress=done,
             elapsed=round(p.elapsed, 3),
-            tokens_a_second=p.tokens / max(p.elapsed, 1e-9),
+            tokens_a_second=self._pace.tokens_per_second(p.tokens, p.elapsed),
         )
 
     def _evaluate(self, done: float) -> None:
@@ -155,7 +185,7 @@ class Loop:
             is_best=is_best,
             **found,
         )
-        if self.config.patience and p.since_best >= self.config.patience and done < 1:
+        if self.config.patience and self.chooses and p.since_best >= self.config.patience and done < 1:
             p.finished = True
             message = (
                 f"Stopped early: no better validation loss in {p.since_best} evaluations; "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,17 +18,10 @@ import torch
 from tidegate.config import HORIZONS, ModelConfig, PresetName, TrainingConfig
 from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import Prepared
-from tidegate.training.begin import begin
-from tidegate.training.forecast import Forecast, amount, evaluation_speed
-from tidegate.training.optimize import train_step
+from tidegate.training.forecast import Forecast, amount
+from tidegate.training.sizing import BY_SIZE, Amounts, measured_pace, run_tokens, sized
 
 DEFAULT_MINUTES = 10.0
-MEASURED_SECONDS = 6.0
-"""seconds of real steps from which the speed is known"""
-EVALUATION_SHARE = 0.05
-"""largest share of the time that evaluations may take"""
-LANE_WINDOWS = 8
-"""windows that each lane has at least: in a short text more lanes would be fresh starts for the most part"""
 TIED_FROM = 2000
 """tokens in a vocabulary from which one matrix serves as embedding and output: two would outweigh the cells"""
 
@@ -91,49 +83,19 @@ def choose(
     model = fill(model, layers=size.layers, hidden_size=size.hidden_size, tied=tied)
     if all(getattr(training, horizon) is None for horizon in HORIZONS):
         training = dataclasses.replace(training, minutes=DEFAULT_MINUTES)
-    training = fill(training, lanes=fitting_lanes(text, training))
+    amounts = Amounts.of(prepared)
     speed = (pace or measured_pace)(prepared, model, training)
-    rough = Forecast.of(training, prepared, speed)
-    training = fill(training, evaluation_tokens=fitting_evaluation(rough, training))
-    forecast = Forecast.of(training, prepared, speed)
-    steps = forecast.tokens / (training.lanes * training.window)
+    kept |= given & BY_SIZE
+    training = sized(training, given, amounts, speed)
+    forecast = Forecast.of(training, text, run_tokens(training, text, speed), speed)
     dropout, decay = regularisation(forecast.passes, _weights(model, prepared.tokenizer.vocabulary_size).all, text)
     training = fill(
         training,
         dropout=dropout,
         weight_decay=decay,
         learning_rate=size.learning_rate,
-        warmup=min(50, max(1, round(steps / 20))),
     )
     return Choice(model, training, forecast, tuple(sorted(kept)))
-
-
-def measured_pace(prepared: Prepared, model: ModelConfig, training: TrainingConfig) -> float:
-    """Return the tokens a second that exactly this model reads here, by some seconds of real steps of a throw-away."""
-    entered = time.perf_counter()
-    feed, state = begin(prepared, model, training)
-    started = time.perf_counter()
-    train_step(state, feed.read(state.progress.cursor), training, training.learning_rate)
-    first = time.perf_counter() - started  # slower than the others: memory is handed out, threads start
-    began = now = time.perf_counter()
-    steps = 0
-    while now - entered < MEASURED_SECONDS:
-        train_step(state, feed.read(state.progress.cursor), training, training.learning_rate)
-        steps += 1
-        now = time.perf_counter()
-    tokens = feed.lanes * feed.window
-    return tokens * steps / (now - began) if steps else tokens / first
-
-
-def fitting_lanes(tokens: int, training: TrainingConfig) -> int:
-    """Return the lanes for a text: those of the settings, fewer where it is short."""
-    return max(1, min(training.lanes, tokens // (LANE_WINDOWS * training.window)))
-
-
-def fitting_evaluation(forecast: Forecast, training: TrainingConfig) -> int:
-    """Return the tokens of an evaluation: those of the settings, fewer where they would eat the training's time."""
-    affordable = EVALUATION_SHARE * forecast.seconds * evaluation_speed(training) * forecast.tokens_a_second
-    return max(1000, min(training.evaluation_tokens, int(affordable / training.evaluations) // 1000 * 1000))
 
 
 def regularisation(passes: float, weights: int, text: int) -> tuple[float, float]:

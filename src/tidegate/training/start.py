@@ -13,9 +13,27 @@ from tidegate.config import ModelConfig, PresetName, TrainingConfig
 from tidegate.text.prepare import Prepared
 from tidegate.training.begin import begin
 from tidegate.training.find_rate import HIGHEST, LOWEST, STEPS, draw_range_test, range_test, table
-from tidegate.training.presets import MEASURED_SECONDS, advice, choose
+from tidegate.training.presets import advice, choose
+from tidegate.training.sizing import MEASURING, Amounts, measured_pace, sized
 from tidegate.training.tuned_start import TunedStart
 from tidegate.training.waiting import waiting
+
+
+def fitted(
+    model: ModelConfig,
+    training: TrainingConfig,
+    given: frozenset[str],
+    prepared: Prepared,
+    console: Console,
+    start: TunedStart | None,
+) -> TrainingConfig:
+    """Return the settings with what is not given chosen for this text, and, where the horizon is in minutes, for this
+    machine, whose speed is then measured."""
+    pace = None
+    if training.minutes is not None:
+        _say(console, MEASURING)
+        pace = measured_pace(prepared, model, training, start)
+    return sized(training, given, Amounts.of(prepared), pace)
 
 
 def chosen(
@@ -27,14 +45,14 @@ def chosen(
     console: Console,
 ) -> tuple[ModelConfig, TrainingConfig]:
     """Return the settings that the preset chooses, having said which, and what will come of them when."""
-    _say(console, f"Measuring for some {MEASURED_SECONDS:.0f} seconds what this machine reads …")
+    _say(console, MEASURING)
     choice = choose(preset, model, training, given, prepared)
     model, training = choice.model, choice.training
     _say(
         console,
         f"Preset {preset}: {model.layers}×{model.hidden_size} {model.cell}, {'tied, ' if model.tied else ''}"
         f"dropout {training.dropout:g}, decay {training.weight_decay:g}, rate {training.learning_rate:g}, "
-        f"warm-up {training.warmup} steps, {training.lanes} lanes of {training.window}",
+        f"{training.lanes} streams of {training.window}",
     )
     if choice.kept:
         _say(console, f"As given, not as the preset has it: {', '.join(choice.kept)}.")

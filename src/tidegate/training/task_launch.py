@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.text import Text
 
-from tidegate.config import HORIZONS, DataConfig, Direction, ModelConfig, RunConfig, TrainingConfig
+from tidegate.config import DataConfig, Direction, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.label_folder import read_encoder
 from tidegate.folder.model_folder import ModelFolder, read_tokenizer
-from tidegate.labelling import FEW_TEXTS, LEAST_STEPS, LabelConfig
+from tidegate.labelling import LabelConfig
 from tidegate.text.lines import read_texts
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.word_features import spoken
 from tidegate.training.classify_task import ClassifyTask, read_split
 from tidegate.training.events import read_log
+from tidegate.training.label_sizing import for_few, in_minutes, measured_samples
 from tidegate.training.record import (
     RunRecord,
     absolute,
@@ -35,6 +37,7 @@ from tidegate.training.record import (
     read_record,
 )
 from tidegate.training.run_folder import RunFolder
+from tidegate.training.sizing import BY_SIZE, MEASURING
 from tidegate.training.surroundings import surroundings
 from tidegate.training.tag_task import TagTask, read_tag_split
 from tidegate.training.task_run import Task, TaskRun
@@ -44,6 +47,8 @@ from tidegate.tuning import DEFAULTS, TuningConfig
 
 LANGUAGE_VALIDATION, LEAST_TEXTS = 0.05, 100
 """share of the task's text that ulmfit's language model is measured by, and texts from which on it is"""
+LANGUAGE_FRACTION = 0.6
+"""of a horizon in minutes that ulmfit's language models learn the task's text in; the labels have the rest"""
 LANGUAGE_MODEL = "-language-model"
 """what the folder of ulmfit's language model is called, after that of the classifier"""
 
@@ -69,8 +74,7 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
     tuning, training = settings.tuning, settings.training
     folder = RunFolder(Path(out))
     samples = _samples(data, labels, tuning.task, training.seed)
-    if recorded is None:
-        training = for_few(training, labels if tuning.task == "classify" else None, len(samples.texts), run.given)
+    began = time.monotonic()
     if not samples.held_out:
         sentence = "Nothing is kept for validation: the last step counts, whether it is the best or not."
         console.print(sentence, soft_wrap=True)
@@ -88,7 +92,7 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
             if labels.recipe == "ulmfit":
                 end = LANGUAGE_MODEL + ("" if direction == "forward" else "-backward")
                 path = folder.path.with_name(folder.path.name + end)
-                stage = LanguageStage(source, direction, path)
+                stage = LanguageStage(source, direction, path, len(sources))
                 if recorded is None and (code := _language_stage(stage, settings, samples, run, launch, console)):
                     return code
             bases.append(read_encoder(path))
@@ -98,10 +102,37 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
                 )
         tokenizer, model = bases[0].tokenizer, bases[0].model
         _check_second(bases)
+    task = samples.task(tokenizer, model)
+    if recorded is None:
+        whole = TaskSettings(data, training, tuning, labels)
+        training = _sized(whole, run.given, samples, task, model, bases, console)
     # a command is for others to read, without this machine's paths
     command = command_of(settings.data, model, training, tuning=tuning, labels=settings.labels)
     settled = TaskSettings(data, training, tuning, labels)
-    return _train(settled, command, folder, samples.task(tokenizer, model), model, bases, recorded, console)
+    return _train(settled, command, folder, task, model, bases, recorded, console, began)
+
+
+def _sized(
+    settings: TaskSettings,
+    given: frozenset[str],
+    samples: Samples,
+    task: Task,
+    model: ModelConfig,
+    bases: Sequence[ModelFolder],
+    console: SteadyConsole,
+) -> TrainingConfig:
+    """Choose what follows from the number of samples and, by the clock, from the speed of this machine."""
+    training, labels, kind = settings.training, settings.labels, settings.tuning.task
+    pace = None
+    reads_once = kind == "classify" and labels.recipe == "fast"  # its steps take next to nothing
+    if training.minutes is not None and not reads_once:
+        console.print(Text(MEASURING))
+        pace = measured_samples(task, model, bases, training, settings.tuning)
+    training = for_few(training, labels, kind, len(samples.texts), given, pace)
+    if training.minutes is None:
+        return training
+    characters = sum(map(len, samples.texts)) if kind == "classify" else 0
+    return in_minutes(training, given, pace or math.inf, samples.held_out, samples.tested, characters)
 
 
 def _check_sources(bases: list[ModelFolder]) -> None:
@@ -148,18 +179,22 @@ class Samples(NamedTuple):
     """of the training part: one a sample"""
     held_out: int
     """how many are for validation"""
+    tested: int
+    """how many are for the test"""
 
 
 def _samples(data: DataConfig, labels: LabelConfig, task: str, seed: int) -> Samples:
     if task == "tag":
         tagged = read_tag_split(data, labels, seed)
         texts = ["".join(spoken(sentence.tokens)) for sentence in tagged.train]
-        return Samples(lambda tokenizer, model: TagTask(tagged, tokenizer, labels), texts, len(tagged.validation))
+        make = lambda tokenizer, model: TagTask(tagged, tokenizer, labels)  # noqa: E731
+        return Samples(make, texts, len(tagged.validation), len(tagged.test or ()))
     split = read_split(data, labels, seed)
     return Samples(
         lambda tokenizer, model: ClassifyTask(split, tokenizer, model.direction, labels),
         split.train.texts,
         len(split.validation),
+        0 if split.test is None else len(split.test),
     )
 
 
@@ -172,6 +207,7 @@ def _train(
     bases: Sequence[ModelFolder],
     recorded: RunRecord | None,
     console: SteadyConsole,
+    began: float,
 ) -> int:
     data, training, tuning, labels = settings.data, settings.training, settings.tuning, settings.labels
     tokenizer = task.tokenizer
@@ -197,19 +233,7 @@ def _train(
         folder.remove_leftovers()
         if recorded is None and folder.record.exists():  # another process was faster
             raise TidegateError(f"{folder.path} holds a run already: choose another --out.")
-        return TaskRun(folder, record, recorded, task, feed, state, console).run()
-
-
-def for_few(training: TrainingConfig, labels: LabelConfig | None, texts: int, given: frozenset[str]) -> TrainingConfig:
-    """Return the settings of the training as few texts want them, where they are not given: more passes, and, where a
-    classifier that has read before learns as a whole, smaller steps, so that it keeps what it knows."""
-    if training.epochs is not None and not given & set(HORIZONS):
-        steps_an_epoch = math.ceil(texts / training.lanes)
-        training = dataclasses.replace(training, epochs=max(training.epochs, LEAST_STEPS / steps_an_epoch))
-    if labels is not None and labels.recipe in ("ulmfit", "direct") and "learning_rate" not in given:
-        rate = training.learning_rate * math.sqrt(min(1.0, texts / FEW_TEXTS))
-        training = dataclasses.replace(training, learning_rate=float(f"{rate:.2g}"))
-    return training
+        return TaskRun(folder, record, recorded, task, feed, state, console, began).run()
 
 
 class LanguageStage(NamedTuple):
@@ -219,6 +243,8 @@ class LanguageStage(NamedTuple):
     """what it starts from"""
     direction: Direction
     target: Path
+    stages: int
+    """how many of these there are"""
 
 
 def _language_stage(
@@ -247,13 +273,18 @@ def _language_stage(
     what = f"First a language model of the task's text{from_the_end}, in {target}:"
     console.print(Text(what, style="bold"), soft_wrap=True)
     chosen: dict[str, Any] = {"evaluations": 4, "patience": 0, **DEFAULTS}
-    training = TrainingConfig(epochs=labels.language_epochs, seed=t.seed, threads=t.threads, **chosen)
+    passes: dict[str, Any] = {"epochs": labels.language_epochs}
+    if t.minutes is not None and "language_epochs" not in run.given:
+        passes = {"minutes": round(LANGUAGE_FRACTION * t.minutes / stage.stages, 4)}
+    training = TrainingConfig(seed=t.seed, threads=t.threads, **passes, **chosen)
     direction = None if stage.direction == "forward" else stage.direction
     tuning = TuningConfig(model=stage.source, new_tokens=settings.tuning.new_tokens, direction=direction)
     there = RunFolder(target)
     if there.record.is_file():
         known = read_record(there.record)
-        if (known.training, known.tuning, known.data.data) != (training, absolute_tuning(tuning), (str(file),)):
+        by_size = {name: getattr(training, name) for name in BY_SIZE}
+        was = dataclasses.replace(known.training, **by_size)
+        if (was, known.tuning, known.data.data) != (training, absolute_tuning(tuning), (str(file),)):
             raise TidegateError(
                 f"{target} holds a language model of another run: remove it, or choose another --out for this one."
             )
@@ -263,7 +294,9 @@ def _language_stage(
         again = dataclasses.replace(run, out=None, resume=str(target), preset=None, find_lr=False, given=frozenset())
         code = launch(DataConfig(), ModelConfig(), TrainingConfig(), None, again)
     else:
-        anew = dataclasses.replace(run, out=str(target), resume=None, preset=None, find_lr=False)
+        anew = dataclasses.replace(
+            run, out=str(target), resume=None, preset=None, find_lr=False, given=frozenset({*passes, *chosen})
+        )
         share = LANGUAGE_VALIDATION if len(distinct) >= LEAST_TEXTS else 0.0
         code = launch(DataConfig(data=(str(file),), validation=share), ModelConfig(), training, tuning, anew)
     if code:

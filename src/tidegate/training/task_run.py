@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from tidegate.training.events import Events, read_log
 from tidegate.training.label_feed import SampleFeed
 from tidegate.training.loop import Loop
 from tidegate.training.optimize import Objective
+from tidegate.training.outcome import outcome
 from tidegate.training.record import RunRecord, announce_differences, write_record
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.schedule import Horizon
@@ -91,6 +93,8 @@ class TaskRun:
     feed: SampleFeed
     state: TrainState
     console: Console
+    began: float
+    """when what counts as the run's time began"""
     results: dict[str, float] = dataclasses.field(default_factory=dict)
     """the last figures, by names for people"""
 
@@ -110,10 +114,12 @@ class TaskRun:
         horizon = Horizon.of(config, self.feed.windows, self.feed.lanes * self.feed.window)
 
         def loop(events: Events, interrupted: Callable[[], bool]) -> Loop:
+            if self.state.progress.step == 0:  # reading and measuring before the first step count
+                self.state.progress.elapsed = time.monotonic() - self.began
             learnt = self.task.objective
             return Loop(
                 self.state, self.feed, horizon, config, events, self, interrupted, objective=learnt,
-                chooses=self.task.chooses,
+                chooses=self.task.chooses and config.keep == "best",
             )  # fmt: skip
 
         return conduct(self.folder, self.console, resumed_at, lambda events: None, loop, self._finish)
@@ -185,6 +191,9 @@ class TaskRun:
         self.keep(self.state)  # before the log says that all is done
         events.tell("end", self.state.progress.step, **told)
         for sentence in sentences:
+            self._say(sentence)
+        keeps_best = self.task.chooses and self.record.training.keep == "best"
+        for sentence in outcome(self.record.training, read_log(self.folder.log), keeps_best):
             self._say(sentence)
         self._say(f"Report: {self.folder.path / 'report.md'}")
         path = shlex.quote(str(self.folder.path))

@@ -13,12 +13,9 @@ from rich.text import Text
 
 from tidegate.text.printable import printable
 from tidegate.training.events import NATS
-from tidegate.training.forecast import amount, clock
 
 PLAIN_SECONDS = 10.0
 """seconds between two lines where the output is no terminal"""
-FORETOLD_SECONDS = 5.0
-"""seconds of training after which its end is foretold"""
 
 
 class SteadyConsole(Console):
@@ -37,7 +34,6 @@ class TerminalView:
         self.console = console
         self.last_line = 0.0
         self.validation = ""
-        self.foretold = False
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -63,9 +59,6 @@ class TerminalView:
             self.console.print(Text(event["message"], style=style), soft_wrap=True)
 
     def _step(self, event: dict[str, Any]) -> None:
-        if not self.foretold and event["elapsed"] >= FORETOLD_SECONDS and event["progress"] > 0:
-            self.foretold = True
-            self._foretell(event)
         figures = (
             f"step {event['step']}  loss {event['loss']:.3f}{self.validation}  {event['tokens_a_second']:,.0f} tokens/s"
         )
@@ -74,14 +67,6 @@ class TerminalView:
         elif time.monotonic() - self.last_line > PLAIN_SECONDS:
             self.last_line = time.monotonic()
             self.console.print(Text(f"{event['progress']:4.0%}  {figures}{_remaining(event)}"), soft_wrap=True)
-
-    def _foretell(self, event: dict[str, Any]) -> None:
-        """Say once when the run will be done, where that is not at once."""
-        left = _seconds_left(event)
-        if left >= 60:
-            tokens = event["tokens"] / event["progress"]
-            sentence = f"At this speed it is done at about {clock(left)}, after {amount(tokens)} tokens."
-            self.console.print(Text(sentence), soft_wrap=True)
 
     def _evaluation(self, event: dict[str, Any]) -> None:
         self.bar.update(self.task, completed=event["progress"])

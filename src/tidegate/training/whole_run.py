@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,7 @@ from tidegate.training.conduct import conduct, resumable
 from tidegate.training.events import Events, read_log
 from tidegate.training.loop import Loop
 from tidegate.training.measure import CARRIED, WINDOW256, LossSum, measure, metric_name
+from tidegate.training.outcome import outcome
 from tidegate.training.record import RunRecord, announce_differences, write_record
 from tidegate.training.report import card_of
 from tidegate.training.run import RunOutside
@@ -56,6 +58,8 @@ class Training:
     """what a fine-tuning starts from"""
     template: ChatTemplate | None = None
     """of conversations, where these are learnt"""
+    began: float = field(default_factory=time.monotonic)
+    """when what counts as the run's time began"""
     changes: dict[str, float] = field(default_factory=dict)
     """losses before a fine-tuning, and, of the old text, after it, by names for people"""
 
@@ -91,7 +95,10 @@ class Training:
                 self._fit_prior(state)
 
         def loop(events: Events, interrupted: Callable[[], bool]) -> Loop:
-            return Loop(state, feed, horizon, config, events, outside, interrupted)
+            if state.progress.step == 0:  # measuring before the first step counts
+                state.progress.elapsed = time.monotonic() - self.began
+            chooses = config.keep == "best"
+            return Loop(state, feed, horizon, config, events, outside, interrupted, chooses=chooses)
 
         finish = partial(self._finish, state, outside)
         return conduct(self.folder, self.console, resumed_at, before, loop, finish)
@@ -193,6 +200,8 @@ class Training:
         unknown = self.prepared.validation.unknown_count if self.prepared.validation is not None else 0
         if unknown:
             self._say(f"The validation text has {unknown:,} tokens that the vocabulary lacks.")
+        for sentence in outcome(self.record.training, read_log(self.folder.log), self.record.training.keep == "best"):
+            self._say(sentence)
         what = "Have it write" if self.template is None else "Talk with it"
         if self.record.model.direction == "backward":
             what = "It reads from the end, for --backward of --task classify; measure it"
