@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from tidegate.training import forecast
 from tidegate.training.forecast import Ahead, Forecast, Pace, amount, clock, duration
 from tidegate.training.schedule import Horizon
+from tidegate.training.view import TerminalView
 
 
 @pytest.mark.parametrize(
@@ -81,3 +84,29 @@ def test_the_sentence_of_a_running_run(monkeypatch):
     assert by_clock == "At this speed the run ends at about 12:10, after 400,000 to 600,000 tokens."
     by_steps = Ahead((500, 740), (64_000, 64_000)).sentence(0)
     assert by_steps == "At this speed the run ends between 12:08 and 12:12, after 64,000 tokens."
+
+
+def step(elapsed, progress, tokens):
+    return {
+        "event": "step", "step": 10, "loss": 2.0, "tokens_a_second": tokens / elapsed,
+        "elapsed": elapsed, "progress": progress, "tokens": tokens,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "count"),
+    [
+        ([step(1, 0.01, 10_000)], 0),  # too early to know
+        ([step(1, 0.01, 1_000), step(7, 0.011, 11_000), step(8, 0.012, 12_000)], 1),
+        ([step(1, 0.4, 1_000), step(7, 1.0, 10_000)], 0),
+        ([step(500, 0.8, 1_000), step(590, 0.99, 10_000)], 0),  # done before one has read it
+    ],
+)
+def test_the_end_is_forecast_once_where_it_is_worth_it(events, count):
+    console = Console(file=io.StringIO(), width=200)
+    view = TerminalView(console)
+    view.expect(Horizon(None, 600.0), 0.0)
+    for event in events:
+        view.take(event)
+    view.close()
+    assert console.file.getvalue().count("At this speed the run ends at about") == count

@@ -11,7 +11,7 @@ import torch
 from tidegate import native
 from tidegate.errors import TidegateError
 from tidegate.models.language_model import LanguageModel
-from tidegate.training import checkpoint, run
+from tidegate.training import checkpoint, curves, run
 from tidegate.training.loop import MAX_ROLLBACKS
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.state import capture, restore
@@ -214,8 +214,7 @@ def test_what_is_kept_before_there_is_a_best_is_the_average(prepared, tmp_path, 
     assert not loop.state.best
     kept = {}
     monkeypatch.setattr(run, "write_weights", lambda path, tensors, tokenizer: kept.update(tensors))
-    monkeypatch.setattr(run, "draw_curves", lambda *_: None)
-    monkeypatch.setattr(run, "read_log", lambda _: [])
+    monkeypatch.setattr(curves, "draw_curves", lambda *_: None)
     run.RunOutside(RunFolder(tmp_path / "run"), prepared, "", 100, lambda *_: None).keep(loop.state)
     latest = loop.state.model.tensors()
     assert kept.keys() == latest.keys()
@@ -241,3 +240,61 @@ def test_a_resumed_horizon_in_minutes_goes_on_with_its_clock(prepared):
     resumed.run()
     assert 30 <= resumed.state.progress.elapsed < 31
     assert resumed.events.sinks[0].of("step")[0]["progress"] == pytest.approx(1 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize(("slow", "fewest", "most"), [(0.0, 10, 10), (40.0, 2, 4)])
+def test_slow_evaluations_take_a_tenth_of_the_minutes_and_the_last_one_is_made(prepared, slow, fewest, most):
+    """Of 600 seconds, a second a step: evaluations of 40 seconds wait until the ones before are a tenth of the time."""
+    now = [0.0]
+
+    def clock():
+        now[0] += 0.25
+        return now[0]
+
+    class Slow(Recorder):
+        def evaluate(self, state):
+            now[0] += slow
+            return super().evaluate(state)
+
+    recorder = Slow(validation=[3.0])
+    small_loop(prepared, recorder, clock=clock, minutes=10.0, evaluations=10, patience=0).run()
+    found = recorder.of("evaluation")
+    assert fewest <= len(found) <= most
+    assert found[-1]["progress"] == 1
+    assert all(slow * k <= 0.1 * e["elapsed"] + slow for k, e in enumerate(found[1:], 1))
+
+
+def test_by_steps_no_evaluation_waits(prepared):
+    """The weights that are best must be the same on another day."""
+    ticks = itertools.count()
+    recorder = Recorder(validation=[3.0])
+    small_loop(prepared, recorder, clock=lambda: 100.0 * next(ticks), steps=40, evaluations=4, patience=0).run()
+    assert [e["step"] for e in recorder.of("evaluation")] == [10, 20, 30, 40]
+
+
+def test_the_last_weights_are_kept_where_that_is_asked_for(prepared):
+    recorder = Recorder(validation=[2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    loop = small_loop(prepared, recorder, steps=60, evaluations=6, patience=2)
+    loop.chooses = False
+    assert loop.run()
+    assert loop.state.progress.step == 60  # no early stop
+    for name, weight in loop.state.model.named_parameters():
+        assert torch.equal(loop.state.best[name], weight)
+
+
+def test_the_speed_that_is_told_is_that_of_the_steps(prepared):
+    now = [0.0]
+
+    def clock():
+        now[0] += 0.5
+        return now[0]
+
+    class Slow(Recorder):
+        def evaluate(self, state):
+            now[0] += 1000
+            return super().evaluate(state)
+
+    recorder = Slow(validation=[3.0])
+    small_loop(prepared, recorder, clock=clock, steps=40, evaluations=4, patience=0).run()
+    speeds = [e["tokens_a_second"] for e in recorder.of("step")]
+    assert max(speeds) < 2 * min(speeds)

@@ -40,6 +40,7 @@ def conduct(
         before(events)
         with interruptible() as interrupted:
             running = loop(events, interrupted)
+            view.expect(running.horizon, running.config.final_seconds or 0)
             finished = running.run()
         view.close()
         if finished:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,24 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tidegate.folder.atomic import write_atomically
-from tidegate.training.events import NATS
+from tidegate.training.events import NATS, read_log
 
+SECONDS_BETWEEN = 30.0
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9541e", "#8a8f98"
+
+
+class Curves:
+    """The picture of a run, drawn anew as it goes on, but not so often that drawing takes the time of training."""
+
+    def __init__(self, path: Path, title: str) -> None:
+        self.path, self.title = path, title
+        self._drawn_at = -math.inf
+
+    def draw(self, log: Path, at_once: bool = False) -> None:
+        """Draw what the log has, at most every `SECONDS_BETWEEN` seconds where it need not be done at once."""
+        if at_once or time.monotonic() - self._drawn_at >= SECONDS_BETWEEN:
+            draw_curves(self.path, read_log(log), self.title)
+            self._drawn_at = time.monotonic()
 
 
 def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> None:

@@ -26,8 +26,6 @@ class Pace:
     first_tokens: int
     first_elapsed: float
     evaluation_seconds: float = 0.0
-    is_told: bool = False
-    """whether the run's end was forecast"""
 
     def evaluated(self, seconds: float) -> None:
         """Count an evaluation."""
@@ -53,11 +51,6 @@ class Ahead(NamedTuple):
     """to the end of the training"""
     tokens: tuple[float, float]
     """read at the end, from the first step on"""
-
-    def fields(self) -> dict[str, float]:
-        """Return them as fields of an event."""
-        names = ("seconds_left_low", "seconds_left_high", "tokens_low", "tokens_high")
-        return dict(zip(names, (round(bound, 1) for bound in (*self.seconds, *self.tokens)), strict=True))
 
     def sentence(self, final_seconds: float) -> str:
         """Say it; the clock is the local one. final_seconds: what comes after the training, where that is known."""

@@ -14,7 +14,7 @@ from tidegate.nn.dropout import DropoutMasks
 from tidegate.training.batches import Cursor
 from tidegate.training.clock import TrainingClock
 from tidegate.training.events import Events
-from tidegate.training.forecast import Pace, forecast
+from tidegate.training.forecast import Pace
 from tidegate.training.optimize import Objective, Step, language_objective, train_step
 from tidegate.training.schedule import Horizon, learning_rate
 from tidegate.training.state import Capture, TrainState, averaged, capture, restore
@@ -23,8 +23,6 @@ GOOD_STATE_STEPS = 100
 """Steps between two states kept in memory to go back to; every checkpoint is one as well."""
 EVALUATION_FRACTION = 0.1
 """Where the horizon is in minutes, an evaluation waits as long as they have taken more of the time than this."""
-FORECAST_SECONDS = 5.0
-"""Seconds of steps after which the end is forecast."""
 MAX_ROLLBACKS = 8
 """A run that finds a non-finite loss more often than this will not recover."""
 
@@ -91,7 +89,6 @@ class Loop:
                 self._go_back(good, step)
                 continue
             done = self.horizon.progress(progress.step, progress.elapsed)
-            self._forecast(done)
 
             # now and then: a line in the log
             if progress.step % self.config.log_every == 0:
@@ -127,18 +124,6 @@ class Loop:
         if self.horizon.seconds is None or done >= 1:
             return due
         return due and self._pace.evaluation_fraction(self.state.progress.elapsed) <= EVALUATION_FRACTION
-
-    def _forecast(self, done: float) -> None:
-        """Say once how far the run will come, and when."""
-        p = self.state.progress
-        if self._pace.is_told or self._pace.seconds(p.elapsed) < FORECAST_SECONDS or not 0 < done < 1:
-            return
-        self._pace.is_told = True
-        speed = self._pace.tokens_per_second(p.tokens, p.elapsed)
-        found = forecast(self.horizon, p.step, p.tokens, p.elapsed, speed)
-        if found.seconds[1] >= 60:
-            message = found.sentence(self.config.final_seconds or 0)
-            self.events.tell("forecast", p.step, **found.fields(), message=message)
 
     def _tell_pause(self, seconds: float) -> None:
         if seconds:

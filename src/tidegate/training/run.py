@@ -19,8 +19,7 @@ from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stream import Reading, write
 from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
-from tidegate.training.curves import draw_curves
-from tidegate.training.events import read_log
+from tidegate.training.curves import Curves
 from tidegate.training.measure import CARRIED, LossSum, measure, metric_name
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.state import Capture, TrainedModel, TrainState
@@ -47,6 +46,9 @@ class RunOutside:
     """what the model wrote last"""
     copied: str | None = None
     """the longest stretch of the sample that stands in the training text; None where it was not looked for"""
+
+    def __post_init__(self) -> None:
+        self._curves = Curves(self.folder.curves, self.title)
 
     def evaluate(self, state: TrainState) -> dict[str, Any]:
         """Measure on the validation text, and have the model write a little."""
@@ -76,7 +78,7 @@ class RunOutside:
         else:
             tensors = {name: t.numpy() for name, t in weights.items()} or state.model.tensors()
             write_weights(self.folder.path, tensors, self.prepared.tokenizer)
-        draw_curves(self.folder.curves, read_log(self.folder.log), self.title)
+        self._curves.draw(self.folder.log, at_once=state.progress.finished)
         self.write_card(state, self)
 
 

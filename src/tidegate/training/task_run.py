@@ -25,7 +25,7 @@ from tidegate.nn.sequence import kernels_line
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.training import checkpoint
 from tidegate.training.conduct import conduct, resumable
-from tidegate.training.curves import draw_curves
+from tidegate.training.curves import Curves
 from tidegate.training.events import Events, read_log
 from tidegate.training.label_feed import SampleFeed
 from tidegate.training.loop import Loop
@@ -97,6 +97,10 @@ class TaskRun:
     """when what counts as the run's time began"""
     results: dict[str, float] = dataclasses.field(default_factory=dict)
     """the last figures, by names for people"""
+
+    def __post_init__(self) -> None:
+        c = self.record.model
+        self._curves = Curves(self.folder.curves, f"{c.layers}×{c.hidden_size} {c.cell}, {self.task.what.lower()}")
 
     def run(self) -> int:
         """Train, measure, report; returns the exit code. What the disk does not take can be mended."""
@@ -176,9 +180,7 @@ class TaskRun:
         """Write the folder anew: the best weights, curves, card."""
         weights = {name: t.numpy() for name, t in (state.best or state.average).items()} or state.model.tensors()
         self.task.write(self.folder.path, self.record.model, weights)
-        c = self.record.model
-        title = f"{c.layers}×{c.hidden_size} {c.cell}, {self.task.what.lower()}"
-        draw_curves(self.folder.curves, read_log(self.folder.log), title)
+        self._curves.draw(self.folder.log, at_once=state.progress.finished)
         write_card(self.folder.path, self._card(state))
 
     def _finish(self, events: Events) -> None:

@@ -13,9 +13,13 @@ from rich.text import Text
 
 from tidegate.text.printable import printable
 from tidegate.training.events import NATS
+from tidegate.training.forecast import forecast
+from tidegate.training.schedule import Horizon
 
 PLAIN_SECONDS = 10.0
 """seconds between two lines where the output is no terminal"""
+FORECAST_SECONDS = 5.0
+"""seconds of training after which the end of a run is forecast"""
 
 
 class SteadyConsole(Console):
@@ -34,6 +38,8 @@ class TerminalView:
         self.console = console
         self.last_line = 0.0
         self.validation = ""
+        self._ahead: tuple[Horizon, float] | None = None
+        self._began: float | None = None
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -48,6 +54,10 @@ class TerminalView:
         self.task = self.bar.add_task("training", total=1.0, figures="")
         self.bar.start()
 
+    def expect(self, horizon: Horizon, final_seconds: float) -> None:
+        """Forecast the end of a run, once some of its steps are known."""
+        self._ahead = horizon, final_seconds
+
     def take(self, event: dict[str, Any]) -> None:
         """Show one event."""
         if event["event"] == "step":
@@ -59,6 +69,7 @@ class TerminalView:
             self.console.print(Text(event["message"], style=style), soft_wrap=True)
 
     def _step(self, event: dict[str, Any]) -> None:
+        self._forecast(event)
         figures = (
             f"step {event['step']}  loss {event['loss']:.3f}{self.validation}  {event['tokens_a_second']:,.0f} tokens/s"
         )
@@ -67,6 +78,18 @@ class TerminalView:
         elif time.monotonic() - self.last_line > PLAIN_SECONDS:
             self.last_line = time.monotonic()
             self.console.print(Text(f"{event['progress']:4.0%}  {figures}{_remaining(event)}"), soft_wrap=True)
+
+    def _forecast(self, event: dict[str, Any]) -> None:
+        """Say once how far the run will come and when it ends, where that is not within a minute."""
+        if self._began is None:
+            self._began = event["elapsed"]
+        if self._ahead is None or event["elapsed"] - self._began < FORECAST_SECONDS or not 0 < event["progress"] < 1:
+            return
+        (horizon, final_seconds), self._ahead = self._ahead, None
+        numbers = (event["step"], event["tokens"], event["elapsed"], event["tokens_a_second"])
+        ahead = forecast(horizon, *numbers)
+        if ahead.seconds[1] >= 60:
+            self.console.print(Text(ahead.sentence(final_seconds)), soft_wrap=True)
 
     def _evaluation(self, event: dict[str, Any]) -> None:
         self.bar.update(self.task, completed=event["progress"])
