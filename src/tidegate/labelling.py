@@ -52,7 +52,8 @@ class LabelConfig:
     unlabelled: tuple[str, ...] = ()
     """More text of the task, without labels, that ulmfit's language model learns from; may be given several times."""
     language_epochs: float = 2.0
-    """Passes of ulmfit's language model over the task's text; a horizon such as --minutes is of the labels alone."""
+    """Passes of ulmfit's language model over the task's text. Where it is not given, --minutes is the time of both, of
+    which the language model has half; another horizon is of the labels alone."""
     backward: str | None = None
     """Of classify: a second model, of the same shape and vocabulary, that reads the texts from their ends; of ulmfit it
     may be any such model, MODEL itself as well: reading from the end is what it learns first."""

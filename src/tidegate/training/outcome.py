@@ -23,10 +23,13 @@ class Measured(NamedTuple):
     loss: float
 
 
-def outcome(training: TrainingConfig, events: Sequence[dict[str, Any]], keeps_best: bool) -> list[str]:
+def outcome(
+    training: TrainingConfig, events: Sequence[dict[str, Any]], keeps_best: bool, is_whole: bool = True
+) -> list[str]:
     """Return the sentences that the log of a finished run calls for.
 
-    keeps_best: whether the weights of the lowest validation loss were kept, or else those of the last step.
+    keeps_best: whether the weights of the lowest validation loss were kept, or else those of the last step; is_whole:
+    whether the horizon is that of the whole command, and not of its last stage.
     """
     found = [
         Measured(event["step"], event["progress"], event["validation"])
@@ -46,7 +49,8 @@ def outcome(training: TrainingConfig, events: Sequence[dict[str, Any]], keeps_be
     if earlier and last == best and last.loss < (1 - STILL_FALLING) * earlier[-1].loss:
         sentences.append(
             f"The validation loss was still falling ({earlier[-1].loss:.4f} → {last.loss:.4f} from "
-            f"{earlier[-1].progress:.0%} on): a longer run would lower it further, such as {_longer(training)}."
+            f"{earlier[-1].progress:.0%} on): a longer run would lower it further"
+            f"{f', such as {_longer(training)}' if is_whole else ''}."
         )
     if not keeps_best and best != last:
         sentences.append(

@@ -47,8 +47,8 @@ from tidegate.tuning import DEFAULTS, TuningConfig
 
 LANGUAGE_VALIDATION, LEAST_TEXTS = 0.05, 100
 """share of the task's text that ulmfit's language model is measured by, and texts from which on it is"""
-LANGUAGE_FRACTION = 0.6
-"""of a horizon in minutes that ulmfit's language models learn the task's text in; the labels have the rest"""
+LANGUAGE_FRACTION, LEAST_FRACTION = 0.5, 0.3
+"""of a horizon in minutes: what ulmfit's language models take, and what the labels have at least"""
 LANGUAGE_MODEL = "-language-model"
 """what the folder of ulmfit's language model is called, after that of the classifier"""
 
@@ -103,11 +103,17 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
         tokenizer, model = bases[0].tokenizer, bases[0].model
         _check_second(bases)
     task = samples.task(tokenizer, model)
+    minutes = training.minutes
     if recorded is None:
+        if minutes is not None and labels.recipe == "ulmfit":
+            left = minutes - (time.monotonic() - began) / 60
+            training = dataclasses.replace(training, minutes=round(max(left, LEAST_FRACTION * minutes), 4))
+            began = time.monotonic()
         whole = TaskSettings(data, training, tuning, labels)
         training = _sized(whole, run.given, samples, task, model, bases, console)
-    # a command is for others to read, without this machine's paths
-    command = command_of(settings.data, model, training, tuning=tuning, labels=settings.labels)
+    # a command is for others to read: without this machine's paths, with the minutes of all stages
+    of_all = dataclasses.replace(training, minutes=minutes)
+    command = command_of(settings.data, model, of_all, tuning=tuning, labels=settings.labels)
     settled = TaskSettings(data, training, tuning, labels)
     return _train(settled, command, folder, task, model, bases, recorded, console, began)
 

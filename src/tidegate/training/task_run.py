@@ -195,7 +195,8 @@ class TaskRun:
         for sentence in sentences:
             self._say(sentence)
         keeps_best = self.task.chooses and self.record.training.keep == "best"
-        for sentence in outcome(self.record.training, read_log(self.folder.log), keeps_best):
+        is_whole = self.record.labels is None or self.record.labels.recipe != "ulmfit"
+        for sentence in outcome(self.record.training, read_log(self.folder.log), keeps_best, is_whole):
             self._say(sentence)
         self._say(f"Report: {self.folder.path / 'report.md'}")
         path = shlex.quote(str(self.folder.path))
