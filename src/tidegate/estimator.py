@@ -25,6 +25,7 @@ from tidegate.folder.label_folder import LABELS, WEIGHTS
 from tidegate.folder.model_folder import TOKENIZER
 from tidegate.labelling import ClassWeights, LabelConfig, Recipe
 from tidegate.runtime.classifier import Classifier
+from tidegate.text.labels import label_name
 from tidegate.tuning import TuningConfig
 
 CLASSES = "classes.json"
@@ -76,16 +77,14 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Sequence[str], y: Sequence[Any]) -> TextClassifier:
         """Learn from texts X and their labels y, as many: names or numbers. TidegateError where they are none."""
-        texts, labels = _texts(X), np.asarray(y)
+        texts, labels = _texts(X), _labels(y)
         if labels.ndim != 1 or len(labels) != len(texts):
             raise ValueError(f"y has the shape {labels.shape}, but one label for each of {len(texts)} texts is wanted.")
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            raise ValueError("y has NaN or infinite labels: leave these texts out.")
         check_classification_targets(labels)
         classes = np.unique(labels)
         if len(classes) < 2:
             raise ValueError(f"y has {len(classes)} class, but a classifier tells two and more apart.")
-        names = [str(one).strip() for one in classes]
+        names = [label_name("y", one) for one in classes]
         if len(set(names)) < len(names) or not all(names):
             raise ValueError(f"y has classes that are not told apart by their names: {', '.join(names)[:200]!r}.")
         if empty := [i for i, text in enumerate(texts) if not text.strip()]:
@@ -93,7 +92,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             rows = (
-                json.dumps({"text": text, "label": str(label).strip()}, ensure_ascii=False) + "\n"
+                json.dumps({"text": text, "label": label_name("y", label)}, ensure_ascii=False) + "\n"
                 for text, label in zip(texts, labels, strict=True)
             )
             (folder / "texts.jsonl").write_text("".join(rows), encoding="utf-8")
@@ -132,7 +131,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Sequence[str]) -> NDArray[np.float64]:
         """Return the probability of each class, ``(N, K)``, in the order of ``classes_``."""
         check_is_fitted(self)
-        order = [self.classifier_.labels.index(str(label).strip()) for label in self.classes_]
+        places = {label_name("a classifier", label): k for k, label in enumerate(self.classifier_.labels)}
+        order = [places[label_name("classes_", label)] for label in self.classes_]
         found = self.classifier_.probabilities(_texts(X))[:, order].astype(np.float64)
         return cast("NDArray[np.float64]", found / found.sum(axis=1, keepdims=True))
 
@@ -172,9 +172,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             try:
                 saved = json.loads((path / CLASSES).read_text(encoding="utf-8"))
                 known = set(cls().get_params())
-                right = sorted(str(one).strip() for one in saved["classes"]) == sorted(classifier.labels)
+                names = [label_name(CLASSES, one) for one in saved["classes"]]
+                right = sorted(names) == sorted(label_name(LABELS, one) for one in classifier.labels)
                 right = right and set(saved["settings"]) <= known
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except (ValueError, KeyError, TypeError, RecursionError, TidegateError):
                 right = False
             if not right:
                 raise TidegateError(f"{path / CLASSES} does not fit the classifier: restore the file from a copy.")
@@ -210,6 +211,16 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 def _plain(value: Any) -> Any:
     """Return a number of NumPy's, as grids have them, as one of Python's."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _labels(y: Sequence[Any]) -> NDArray[Any]:
+    """Return labels as an array; a ValueError where one is missing, of which NumPy would make the name nan or None."""
+    for place, label in enumerate(y):
+        if label is None or type(label).__name__ in ("NAType", "NaTType"):
+            raise ValueError(f"Label {place} of y is missing ({label}): give one, or leave this text out.")
+        if isinstance(label, float | np.floating) and not np.isfinite(label):
+            raise ValueError(f"Label {place} of y is {label}, NaN or infinite: give one, or leave this text out.")
+    return np.asarray(y)
 
 
 def _texts(X: Sequence[str]) -> list[str]:

@@ -61,7 +61,7 @@ class LabelConfig:
     """Labelled texts that are measured once, at the end."""
     label_column: str = "label"
     """Of classify: the column of a table, or the field of a .jsonl, that holds the label; in a folder of folders these
-    are the labels."""
+    are the labels. A number, counted from 1, names a column of a table without a header; --columns is then one too."""
     multi_label: bool = False
     """Of classify: a text may have several labels, or none: a list in a .jsonl, or, in a table, names with | between
     them."""

@@ -135,14 +135,14 @@ def test_columns_are_chosen_and_joined(tmp_path):
         ("a,b\n1,2\n", (), "has the columns 'a', 'b', none of them 'text': name those of the text by --columns"),
         ("text,b\n1,2\n", ("txt",), "has no column 'txt' (did you mean 'text'?); its columns: 'text', 'b'"),
         ("b,text\n1,2\n3\n", (), "line 3: 1 columns, but the first line names 2 (b, text)"),
-        ("text\n" + '"' + "x" * 300, (), "line 4: field larger than field limit (200): perhaps a quotation mark"),
-        ("text\n" + "x" * 300, (), "line 2: field larger than field limit (200)"),
+        ("text\n" + '"' + "x" * 300, (), "line 2: a quotation mark opens a field here and does not close within 200"),
+        ("text\n" + "x" * 300, (), "line 2, is longer than 200 characters"),
     ],
 )
 def test_a_bad_table_says_what_was_found(tmp_path, monkeypatch, content, columns, said):
-    from tidegate.text import formats
-
-    monkeypatch.setattr(formats, "LINE_BYTES", 200)
+    monkeypatch.setattr("tidegate.text.tables.LINE_BYTES", 200)
+    for name, value in (("LINE_BYTES", 200), ("SAMPLE_BYTES", 50), ("BLOCK_BYTES", 50)):
+        monkeypatch.setattr(f"tidegate.text.encodings.{name}", value)
     path = tmp_path / "a.csv"
     path.write_text(content.replace("x" * 300, ("x" * 99 + "\n") * 3 if '"' in content else "x" * 300))
     with pytest.raises(TidegateError) as raised:

@@ -14,11 +14,11 @@ from tidegate.errors import TidegateError
 from tidegate.text.labelled import (
     LabelledTexts,
     LabelReading,
-    label_names,
     read_labelled,
     stratified,
     tell_their_labels,
 )
+from tidegate.text.labels import label_names
 
 
 def write(path, text):

@@ -2,13 +2,15 @@
 
 ``labels.json`` holds the settings and the labels in the order of the logits, and is the same all through a training.
 What the end of one finds, the temperature of the probabilities and what n-grams are made of, stands in the metadata of
-the weights: they change in one write, and a process that is killed leaves the old of all, or the new.
+the weights: they change in one write, and a process that is killed leaves the old of all, or the new. How the training
+texts were read stands there too; folders that were written before lack it.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -21,7 +23,8 @@ from tidegate.errors import TidegateError
 from tidegate.folder.checked_tensors import read_checked, read_header, read_settings, write_checked, write_settings
 from tidegate.folder.model_folder import ModelFolder, find_model, model_config
 from tidegate.folder.tensors import RESTORE, expected_shapes, weights_digest
-from tidegate.text.labelled import LONGEST_LABEL, MOST_LABELS
+from tidegate.text.formats import Reading
+from tidegate.text.labels import LONGEST_LABEL, MOST_LABELS
 from tidegate.text.ngrams import Unit, ngram_shapes
 from tidegate.text.tokenizer import Tokenizer
 
@@ -56,6 +59,8 @@ class ClassifierFolder:
     """by the names of `classifier_shapes`"""
     ngrams: str = NONE
     """what they are made of, `tidegate.text.ngrams.Unit`"""
+    reading: Reading | None = None
+    """the columns and the encoding of the training texts; None where they are not known"""
 
 
 def encoder_shapes(model: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
@@ -100,6 +105,8 @@ def _shapes(classifier: ClassifierFolder) -> dict[str, tuple[int, ...]]:
 
 def _metadata(classifier: ClassifierFolder) -> dict[str, str]:
     """What the weights belong to: labels in another order would turn all answers round."""
+    reading = classifier.reading
+    how = {} if reading is None else {"columns": list(reading.columns), "encoding": reading.encoding}
     return {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -107,6 +114,7 @@ def _metadata(classifier: ClassifierFolder) -> dict[str, str]:
         "labels": json.dumps(classifier.labels, ensure_ascii=False),
         "temperature": json.dumps(float(classifier.temperature)),
         "ngrams": classifier.ngrams,
+        **({"reading": json.dumps(how, ensure_ascii=False)} if how else {}),
     }
 
 
@@ -122,7 +130,8 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
     file = path / LABELS
     content, tokenizer = read_settings(file, LABELS_LIMIT, (FORMAT, FORMAT_VERSION), FIELDS)
     _check_labels(file, content["labels"])
-    temperature, ngrams = _found_at_the_end(path / WEIGHTS)
+    metadata = read_header(path / WEIGHTS).metadata
+    temperature, ngrams = _found_at_the_end(path / WEIGHTS, metadata)
     empty = ClassifierFolder(
         model_config(content["model"], str(file)),
         tokenizer,
@@ -132,6 +141,7 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
         content["both"],
         {},
         ngrams,
+        _reading(path / WEIGHTS, metadata.get("reading")),
     )
     tensors = read_checked(path / WEIGHTS, _shapes(empty), _metadata(empty))
     return ClassifierFolder(**{**vars(empty), "tensors": tensors})
@@ -160,9 +170,8 @@ def _check_labels(file: Path, labels: list[Any]) -> None:
         raise TidegateError(f"{file}: its labels are not from 1 to {MOST_LABELS:,} different names: {RESTORE}.")
 
 
-def _found_at_the_end(file: Path) -> tuple[float, str]:
+def _found_at_the_end(file: Path, metadata: Mapping[str, str]) -> tuple[float, str]:
     """Read the temperature, and what n-grams are made of, from the metadata of the weights."""
-    metadata = read_header(file).metadata
     ngrams, written = metadata.get("ngrams", ""), metadata.get("temperature", "")
     try:
         temperature = float(written)
@@ -173,3 +182,17 @@ def _found_at_the_end(file: Path) -> tuple[float, str]:
     if ngrams not in (NONE, *get_args(Unit)):
         raise TidegateError(f"{file}: ngrams is {ngrams[:80]!r}, which is not known: {RESTORE}.")
     return temperature, ngrams
+
+
+def _reading(file: Path, written: str | None) -> Reading | None:
+    """Read how the training texts were read; None of a folder that does not tell."""
+    if written is None:
+        return None
+    try:
+        found = json.loads(written)
+        columns = found["columns"]
+        if type(found) is dict and found.keys() == {"columns", "encoding"} and all(type(one) is str for one in columns):
+            return Reading(found["encoding"], tuple(columns))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, TidegateError):
+        pass
+    raise TidegateError(f"{file}: reading is {written[:80]!r}, which is not known: {RESTORE}.")

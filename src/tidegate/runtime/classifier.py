@@ -47,6 +47,7 @@ class Classifier:
         c, t = folder.model, folder.tensors
         self.config, self.tokenizer, self.labels = c, folder.tokenizer, folder.labels
         self.multi_label, self.temperature = folder.multi_label, folder.temperature
+        self.reading = folder.reading
         self._encoders = [Encoder(c, t)]
         if folder.both:
             second = {name.removeprefix(SECOND): w for name, w in t.items() if name.startswith(SECOND)}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,8 @@ from tidegate.errors import TidegateError, nearest
 
 AUTO = "auto"
 BLOCK_BYTES = 2**19
+LINE_BYTES = 2**26
+"""Longest line of a .jsonl file, longest field of a table: 64 MiB."""
 SAMPLE_BYTES = 2**18
 """what a guess looks at"""
 _FREQUENT = frozenset(
@@ -103,6 +106,26 @@ def decode_stream(name: str, stream: Readable, encoding: str) -> Iterator[str]:
         block = stream.read(BLOCK_BYTES)
 
 
+def text_lines(name: str, parts: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a text, each ending in \\n whatever its end was; one that is too long is a TidegateError."""
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    held: list[str] = []
+    size, number = 0, 1
+    for part in parts:
+        first, *others = newlines.decode(part).split("\n")
+        held.append(first)
+        size += len(first)
+        if size > LINE_BYTES:
+            raise TidegateError(
+                f"{name}, line {number}, is longer than {LINE_BYTES:,} characters: cut this line in several."
+            )
+        for line in others:
+            yield "".join(held) + "\n"
+            held, size, number = [line], len(line), number + 1
+    if last := "".join(held) + newlines.decode("", final=True):
+        yield last if last.endswith("\n") else last + "\n"
+
+
 def decode_whole(name: str, data: bytes, encoding: str, before: int) -> str:
     """Decode a line that stands at byte `before` of a file; a TidegateError as in `decode_stream`."""
     try:
@@ -125,16 +148,19 @@ def chosen(head: bytes, encoding: str) -> tuple[str, int]:
     return encoding, 0
 
 
-def likely(head: bytes) -> str | None:
-    """Guess the encoding of a file from its first bytes; None where nothing fits well."""
-    if not head:
-        return "utf-8"
+def is_utf8(head: bytes) -> bool:
+    """Whether a file's first bytes are UTF-8, and text; half a character may stand at their end."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
-        if b"\0" not in head:
-            return "utf-8"
     except UnicodeDecodeError:
-        pass
+        return False
+    return b"\0" not in head
+
+
+def likely(head: bytes) -> str | None:
+    """Guess the encoding of a file from its first bytes; None where nothing fits well."""
+    if is_utf8(head):
+        return "utf-8"
     share, encoding = max((_common_share(head, encoding), encoding) for encoding in ("utf-16-le", "utf-16-be"))
     if share > 0.9 and len(head) >= _ENOUGH_BYTES:
         return encoding

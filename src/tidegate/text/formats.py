@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidegate.errors import TidegateError, nearest
-from tidegate.text.encodings import BLOCK_BYTES, canonical, chosen, decode_stream, decode_whole
+from tidegate.text.encodings import (
+    BLOCK_BYTES,
+    LINE_BYTES,
+    canonical,
+    chosen,
+    decode_stream,
+    decode_whole,
+    text_lines,
+)
 from tidegate.text.html_text import declared_encoding
 from tidegate.text.normalize import refuse_surrogates
 from tidegate.text.sources import Source
+from tidegate.text.tables import NO_HEADER, Table, looks_like_text, place_of
 
-LINE_BYTES = 2**26
-"""Longest line of a .jsonl file, longest field of a table: 64 MiB."""
 PAGE_CHARACTERS = 2**24
 """Largest .html page, which is held whole, some ten times over."""
 PARQUET_ROWS = 64
 """rows of a .parquet that are decoded at a time: each may be a book"""
-_DELIMITERS = (",", ";", "\t", "|")
 
 Document = Iterable[str]
 """a document's text in parts, as it is read"""
@@ -36,8 +41,10 @@ class Reading:
     encoding: str = "utf-8"
     """what files without a byte-order mark have; ``auto``: guess it, file by file"""
     columns: tuple[str, ...] = ()
-    """fields of a .jsonl and columns of a table that hold the text, joined by a line end; none: the one named text, or
-    a table's only one"""
+    """fields of a .jsonl and columns of a table that hold the text, joined by a line end; of a table also their
+    numbers; none: the one named text, or a table's only one"""
+    preferred: tuple[str, ...] = ()
+    """columns that hold the text where `columns` names none and a file has all of these"""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoding", canonical(self.encoding))
@@ -53,7 +60,7 @@ def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterat
     if source.format in ("csv", "tsv"):
         return _rows(source, stream, reading)
     if source.format == "parquet":
-        return _parquet(source, reading)
+        return ((text,) for text, _ in parquet_rows(source, reading))
     if source.format == "html":
         return iter([[_page(source, stream, reading)]])
     return iter([decode_stream(source.name, stream, reading.encoding)])
@@ -63,9 +70,15 @@ def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterat
 
 
 def _json_lines(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
-    names = reading.columns or ("text",)
-    for where, document in json_objects(source, stream, reading, names[0]):
-        yield (_field(document, names, f"{where},"),)
+    wanted = (reading.columns or ("text",))[0]
+    for where, document in json_objects(source, stream, reading, wanted):
+        yield (json_text(document, reading, f"{where},"),)
+
+
+def json_text(document: dict[str, Any], reading: Reading, where: str) -> str:
+    """Return the text of an object; a TidegateError where a field is missing, or no string."""
+    preferred = reading.preferred if all(name in document for name in reading.preferred) else ()
+    return _field(document, reading.columns or preferred or ("text",), where)
 
 
 def json_objects(
@@ -76,7 +89,7 @@ def json_objects(
     encoding, mark = chosen(head, reading.encoding)
     whole = _Rest(head, stream)
     if encoding.startswith(("utf-16", "utf-32")):
-        lines: Iterator[str] = _text_lines(source.name, decode_stream(source.name, whole, encoding))
+        lines: Iterator[str] = text_lines(source.name, decode_stream(source.name, whole, encoding))
     else:  # a line end is one byte, so that each line is decoded by itself and its errors have a place
         lines = _byte_lines(source, whole, encoding, mark)
     for number, line in enumerate(lines, 1):
@@ -149,70 +162,50 @@ def _json_type(value: object) -> str:
 
 def _rows(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
     """Yield the text of each row of a .csv or .tsv."""
-
-    def places(header: list[str]) -> list[int]:
-        return [_place(source, header, name) for name in _columns(source, header, reading)]
-
-    for _, cells in table_cells(source, stream, reading, places):
-        yield ("\n".join(cells),)
+    table = Table(source, stream, reading.encoding)
+    places = text_places(table, reading)
+    for row in table.rows() if table.header else ():
+        yield ("\n".join(row.cells[place] for place in places),)
 
 
-def table_cells(
-    source: Source, stream: BinaryIO, reading: Reading, places: Callable[[list[str]], Sequence[int]]
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield the place of each row of a .csv or .tsv, and its cells in the columns that `places` chooses from the first
-    row, which names them."""
-    csv.field_size_limit(LINE_BYTES)
-    lines = _text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
-    first = next(lines, None)
-    if first is None:
-        return
-    delimiter = "\t" if source.format == "tsv" else max(_DELIMITERS, key=first.count)
-    rows = csv.reader(_again(first, lines), delimiter=delimiter)
-    try:
-        header = [name.strip() for name in next(rows)]
-        chosen_ones = places(header)
-        for row in rows:
-            if not row:
-                continue
-            if len(row) <= max(chosen_ones) or any(row[len(header) :]):
-                raise TidegateError(
-                    f"{source.name}, line {rows.line_num}: {len(row)} columns, but the first line names "
-                    f"{len(header)} ({', '.join(header)[:200]}): mend this line. Text with {delimiter!r} in it stands "
-                    "in quotation marks."
-                )
-            yield f"{source.name}, line {rows.line_num}", [row[place] for place in chosen_ones]
-    except csv.Error as error:
-        raise TidegateError(
-            f"{source.name}, line {rows.line_num}: {error}: perhaps a quotation mark before it is never closed."
-        ) from None
+def text_places(table: Table, reading: Reading) -> list[int]:
+    """Return where the columns of the text stand in a table; none in an empty one."""
+    if not table.header:
+        return []
+    if reading.columns or not _all_there(table, reading.preferred):
+        return table.places(_columns(table.name, table.header, reading.columns, NO_HEADER))
+    return table.places(reading.preferred)
 
 
-def _columns(source: Source, header: Sequence[str], reading: Reading) -> Sequence[str]:
-    if reading.columns:
-        return reading.columns
-    if "text" in header:
-        return ("text",)
-    if len(header) == 1:
-        return header
-    raise TidegateError(
-        f"{source.name} has the columns {', '.join(map(repr, header))[:500]}, none of them 'text': name those of the "
-        "text by --columns."
+def _all_there(table: Table, preferred: Sequence[str]) -> bool:
+    """Whether a table has all these columns; numbers are those of one without a header, which a name tells from it."""
+    named = "text" in map(str.casefold, table.header)
+    return bool(preferred) and all(
+        (table.by_number(column) and not named) or column in table.header for column in preferred
     )
 
 
-def _place(source: Source, header: Sequence[str], name: str) -> int:
-    if name not in header:
-        raise TidegateError(
-            f"{source.name} has no column {name!r}{nearest(name, header)}; its columns: "
-            f"{', '.join(map(repr, header))[:500]}."
-        )
-    if header.count(name) > 1:
-        raise TidegateError(f"{source.name} has the column {name!r} {header.count(name)} times: rename all but one.")
-    return header.index(name)
+def _columns(name: str, header: Sequence[str], columns: Sequence[str], hint: str = "") -> Sequence[str]:
+    """Return the columns of the text: those given, or the one named text, or the only one."""
+    if columns:
+        return columns
+    if "text" in header:
+        return ("text",)
+    if len(header) == 1:
+        if looks_like_text(header[0]):
+            raise TidegateError(
+                f"{name} begins with {header[0][:80]!r}, which looks like a text, not like the name of its only "
+                "column: add a first line that names it, or give --columns 1 where the table has no header."
+            )
+        return header
+    raise TidegateError(
+        f"{name} has the columns {', '.join(map(repr, header))[:500]}, none of them 'text': name those of the text by "
+        f"--columns.{hint}"
+    )
 
 
-def _parquet(source: Source, reading: Reading) -> Iterator[Document]:
+def parquet_rows(source: Source, reading: Reading, *, whole: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the text of each row, and the row by its columns: those of the text, or all of the whole."""
     try:
         import pyarrow as arrow
         from pyarrow import parquet
@@ -225,26 +218,37 @@ def _parquet(source: Source, reading: Reading) -> Iterator[Document]:
     number = 0
     try:
         with parquet.ParquetFile(source.resource) as file:
-            header = file.schema_arrow.names
-            columns = _columns(source, header, reading)
-            for name in columns:
-                kind = file.schema_arrow.types[_place(source, header, name)]
-                if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
-                    raise TidegateError(f"{source.name}: the column {name!r} holds {kind}, not text: name another.")
-            for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=list(columns)):
-                for cells in zip(*(batch.column(name) for name in columns), strict=True):
+            schema = file.schema_arrow
+            columns = _columns_of_text(source, schema, reading)
+            names = schema.names if whole else list(dict.fromkeys(columns))
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=names):
+                for cells in zip(*(batch.column(name) for name in names), strict=True):
                     number += 1
                     try:
-                        row = [cell.as_py() for cell in cells]
+                        row = {name: cell.as_py() for name, cell in zip(names, cells, strict=True)}
                     except UnicodeDecodeError:
                         raise TidegateError(
                             f"{source.name}, row {number}, is not UTF-8, as strings in a .parquet are: write it anew."
                         ) from None
-                    if None in row:
+                    texts = [row[name] for name in columns]
+                    if None in texts:
                         raise TidegateError(f"{source.name}, row {number}, has no text: leave such rows out.")
-                    yield ("\n".join(row),)
+                    yield "\n".join(texts), row
     except (arrow.ArrowException, OSError) as error:
         raise TidegateError(f"{source.name} could not be read: {str(error).splitlines()[0]}.") from None
+
+
+def _columns_of_text(source: Source, schema: Any, reading: Reading) -> Sequence[str]:
+    """Return the columns of a .parquet's text, which hold strings."""
+    import pyarrow as arrow
+
+    preferred = reading.preferred if set(reading.preferred) <= set(schema.names) else ()
+    columns = _columns(source.name, schema.names, reading.columns or preferred)
+    for name in columns:
+        kind = schema.types[place_of(source.name, name, schema.names)]
+        if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
+            raise TidegateError(f"{source.name}: the column {name!r} holds {kind}, not text: name another.")
+    return columns
 
 
 # ---- Pages and lines -------------------------------------------------------------------------------------------------
@@ -284,26 +288,3 @@ class _Rest:
         """Read a line, with its end, or its first so many bytes."""
         line = self._head.readline(size)
         return line if line.endswith(b"\n") or len(line) == size else line + self._stream.readline(size - len(line))
-
-
-def _text_lines(name: str, parts: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of a text, each ending in \\n whatever its end was; one that is too long is a TidegateError."""
-    newlines = io.IncrementalNewlineDecoder(None, translate=True)
-    held: list[str] = []
-    size = 0
-    for part in parts:
-        first, *others = newlines.decode(part).split("\n")
-        held.append(first)
-        size += len(first)
-        if size > LINE_BYTES:
-            raise TidegateError(f"{name} has a line of more than {LINE_BYTES:,} characters: cut it into several.")
-        for line in others:
-            yield "".join(held) + "\n"
-            held, size = [line], len(line)
-    if last := "".join(held) + newlines.decode("", final=True):
-        yield last if last.endswith("\n") else last + "\n"
-
-
-def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest

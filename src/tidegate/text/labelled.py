@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,17 +14,14 @@ import numpy as np
 
 from tidegate.errors import TidegateError, nearest
 from tidegate.text.encodings import decode_stream
-from tidegate.text.formats import Reading, json_objects, table_cells
+from tidegate.text.formats import Reading, json_objects
+from tidegate.text.labels import BETWEEN, check_label, label_name
 from tidegate.text.normalize import normalize, refuse_surrogates
 from tidegate.text.sources import Source, find_sources
+from tidegate.text.tables import NO_HEADER, Table, is_number, looks_like_text
 
-MOST_LABELS, LONGEST_LABEL = 10_000, 200
-FEW_LABELS = 20
-"""so many are never taken for something else"""
 OFTEN_TOLD = 0.7
 """share of texts with their label's name in them from which on this is no chance"""
-BETWEEN = "|"
-"""stands between the labels of one text in a table"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,8 @@ class LabelledTexts:
     """those of them that had other labels"""
     empty: int = 0
     """texts that were left out because nothing stood in them"""
+    columns: tuple[str, ...] = ()
+    """those of the text, in the first file that has any"""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -64,7 +62,8 @@ class LabelReading(NamedTuple):
 
     label_column: str = "label"
     columns: tuple[str, ...] = ()
-    """those of the text; none: the one named text, or the only one beside the label's"""
+    """those of the text; none: the one named text, or the only one beside the label's. All may be numbers, of a table
+    without a header."""
     multi_label: bool = False
     encoding: str = "utf-8"
     keep_duplicates: bool = False
@@ -82,13 +81,15 @@ def read_labelled(arguments: Sequence[str], how: LabelReading) -> LabelledTexts:
     texts: list[str] = []
     labels: list[tuple[str, ...]] = []
     known: dict[str, tuple[str, ...]] = {}
+    columns: tuple[str, ...] = ()
     duplicates = conflicts = empty = 0
-    for where, text, found in _records(arguments, how):
-        text = normalize(text).strip()
+    for one in _records(arguments, how):
+        columns = columns or one.columns
+        text = normalize(one.text).strip()
         if not text:
             empty += 1
             continue
-        _check_labels(where, found, how)
+        found = _labels(one, how)
         if not how.keep_duplicates and text in known:
             duplicates += 1
             conflicts += known[text] != found
@@ -98,10 +99,21 @@ def read_labelled(arguments: Sequence[str], how: LabelReading) -> LabelledTexts:
         labels.append(found)
     if not texts:
         raise TidegateError(f"{', '.join(arguments)}: there is no text in it: give labelled texts.")
-    return LabelledTexts(texts, labels, duplicates, conflicts, empty)
+    return LabelledTexts(texts, labels, duplicates, conflicts, empty, columns)
 
 
-def _records(arguments: Sequence[str], how: LabelReading) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+class _Labelled(NamedTuple):
+    """A text as it is read."""
+
+    where: str
+    text: str
+    labels: Sequence[Any]
+    """as the file has them"""
+    columns: tuple[str, ...] = ()
+    in_table: bool = False
+
+
+def _records(arguments: Sequence[str], how: LabelReading) -> Iterator[_Labelled]:
     for argument in arguments:
         path = Path(argument).expanduser()
         if path.is_dir() and (classes := sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] != ".")):
@@ -112,7 +124,7 @@ def _records(arguments: Sequence[str], how: LabelReading) -> Iterator[tuple[str,
             yield from _file(source, how)
 
 
-def _class_folder(folder: Path, how: LabelReading) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _class_folder(folder: Path, how: LabelReading) -> Iterator[_Labelled]:
     """Yield the texts of one folder, each file one, all with the folder's name as their label."""
     for source in find_sources([str(folder)]):
         if source.format != "text":
@@ -121,25 +133,16 @@ def _class_folder(folder: Path, how: LabelReading) -> Iterator[tuple[str, str, t
                 f"{folder.name!r}; name a table itself."
             )
         with source.open() as (stream, _):
-            yield source.name, "".join(decode_stream(source.name, stream, how.encoding)), (folder.name,)
+            yield _Labelled(source.name, "".join(decode_stream(source.name, stream, how.encoding)), (folder.name,))
 
 
-def _file(source: Source, how: LabelReading) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    reading = Reading(how.encoding)
+def _file(source: Source, how: LabelReading) -> Iterator[_Labelled]:
     with source.open() as (stream, _):
         if source.format == "jsonl":
-            for where, record in json_objects(source, stream, reading):
-                _require(where, how.label_column, record)
-                names = how.columns or _text_columns(where, list(record), how)
-                for name in names:
-                    _require(where, name, record)
-                    if not isinstance(record[name], str):
-                        raise TidegateError(f"{where}: its field {name!r} is no string, but a text is wanted.")
-                yield where, "\n".join(record[name] for name in names), _labels(where, record[how.label_column], how)
+            for where, record in json_objects(source, stream, Reading(how.encoding)):
+                yield _of_object(where, record, how)
         elif source.format in ("csv", "tsv"):
-            for where, (cell, *cells) in table_cells(source, stream, reading, partial(_places, source, how)):
-                found: Any = cell.split(BETWEEN) if how.multi_label else cell
-                yield where, "\n".join(cells), _labels(where, found, how)
+            yield from _of_table(Table(source, stream, how.encoding), how)
         else:
             raise TidegateError(
                 f"{source.name} has no labels: give a .csv, .tsv or .jsonl with a column {how.label_column!r}, or a "
@@ -147,23 +150,65 @@ def _file(source: Source, how: LabelReading) -> Iterator[tuple[str, str, tuple[s
             )
 
 
-def _places(source: Source, how: LabelReading, header: list[str]) -> list[int]:
-    """Return where a table has the label, and where the text."""
-    where = f"{source.name}, line 1"
-    for name in (how.label_column, *how.columns):
-        _require(where, name, header)
-    for name in (how.label_column, *how.columns, "text"):
-        if header.count(name) > 1:
-            raise TidegateError(f"{where} has the column {name!r} {header.count(name)} times: rename all but one.")
-    return [header.index(name) for name in (how.label_column, *(how.columns or _text_columns(where, header, how)))]
+def _of_object(where: str, record: dict[str, Any], how: LabelReading) -> _Labelled:
+    _require(where, how.label_column, record)
+    names = tuple(how.columns or _text_columns(where, list(record), how))
+    for name in names:
+        _require(where, name, record)
+        if not isinstance(record[name], str):
+            raise TidegateError(f"{where}: its field {name!r} is no string, but a text is wanted.")
+        refuse_surrogates(record[name], where)
+    value = record[how.label_column]
+    if isinstance(value, list) and not how.multi_label:
+        raise TidegateError(f"{where} has a list of labels: give --multi-label, or one label a text.")
+    values = value if isinstance(value, list) else [value]
+    return _Labelled(where, "\n".join(record[name] for name in names), values, names)
 
 
-def _require(where: str, name: str, known: Any) -> None:
+def _of_table(table: Table, how: LabelReading) -> Iterator[_Labelled]:
+    columns = _columns(table, how)
+    label, *places = table.places(columns)
+    for where, cells in table.rows():
+        values = cells[label].split(BETWEEN) if how.multi_label else [cells[label]]
+        yield _Labelled(where, "\n".join(cells[place] for place in places), values, columns[1:], True)
+
+
+def _columns(table: Table, how: LabelReading) -> tuple[str, ...]:
+    """Return the columns of a table's label and text: names, or, where it has no header, numbers."""
+    where = f"{table.name}, line 1"
+    given = how.label_column, *how.columns
+    numbers = [table.by_number(column) for column in given]
+    if all(numbers):
+        others = [str(i + 1) for i in range(len(table.header)) if str(i + 1) != how.label_column]
+        if not how.columns and len(others) != 1:
+            raise TidegateError(
+                f"{where} has {len(table.header)} columns, and that of the label is given by its number, as of a table "
+                "without a header: give that of the text by --columns and its number as well."
+            )
+        return (how.label_column, *(how.columns or others))
+    if any(numbers) and any(not is_number(column) for column in given):
+        raise TidegateError(
+            f"{where}: the columns {', '.join(map(repr, given))} are names and numbers, but a number is of a table "
+            "without a header, in which no column has a name: give --label-column and --columns both by name, or both "
+            "by number."
+        )
+    for name in given:
+        _require(where, name, table.header, NO_HEADER.replace("--columns 1", "--label-column 1 --columns 2"))
+    found = how.columns or tuple(_text_columns(where, table.header, how))
+    if not how.columns and looks_like_text(found[0]):
+        raise TidegateError(
+            f"{where} has {found[0][:80]!r} where the name of the text's column should stand: add a first line that "
+            "names the columns, or give them by number, such as --label-column 1 --columns 2."
+        )
+    return (how.label_column, *found)
+
+
+def _require(where: str, name: str, known: Any, hint: str = "") -> None:
     if name not in known:
-        shown = ", ".join(map(repr, list(known)[:8])) or "none"
+        shown = ", ".join(repr(one[:80]) for one in list(known)[:8]) or "none"
         raise TidegateError(
             f"{where} has no column {name!r}{nearest(name, known)}; its columns: {shown}. Name that of the label by "
-            "--label-column, those of the text by --columns."
+            f"--label-column, those of the text by --columns.{hint}"
         )
 
 
@@ -179,39 +224,13 @@ def _text_columns(where: str, header: Sequence[str], how: LabelReading) -> Seque
     )
 
 
-def _labels(where: str, value: Any, how: LabelReading) -> tuple[str, ...]:
-    """Return the labels that a value stands for; numbers are as good as names."""
-    values = value if isinstance(value, list) else [value]
-    if isinstance(value, list) and not how.multi_label:
-        raise TidegateError(f"{where} has a list of labels: give --multi-label, or one label a text.")
-    if not all(isinstance(one, str | int | float) for one in values):
-        raise TidegateError(f"{where} has the label {str(value)[:80]!r}: a name or a number is wanted.")
-    whole = (int(one) if isinstance(one, float) and one.is_integer() else one for one in values)  # 1.0 is 1
-    named = (str(one).strip() for one in whole)
-    return tuple(dict.fromkeys(name for name in named if name or not how.multi_label))
-
-
-def _check_labels(where: str, labels: tuple[str, ...], how: LabelReading) -> None:
-    for label in labels:
-        refuse_surrogates(label, where)
-        if not label or len(label) > LONGEST_LABEL or "\n" in label:
-            several = "" if label else " A text may have none with --multi-label."
-            raise TidegateError(
-                f"{where} has the label {label[:40]!r}, but a label is one line of 1 to {LONGEST_LABEL} characters."
-                f"{several}"
-            )
-
-
-def label_names(labels: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return all labels, sorted; a TidegateError where they are too few to tell apart, or too many."""
-    names = sorted({label for some in labels for label in some})
-    if not 2 <= len(names) <= MOST_LABELS and not (names and len(names) <= MOST_LABELS and any(not s for s in labels)):
-        raise TidegateError(
-            f"The texts have {len(names)} label(s) ({', '.join(names[:3])[:200]}), but from 2 to {MOST_LABELS:,} are "
-            "wanted: is it the right --label-column?"
-        )
-    _check_are_names(names, sum(map(len, labels)))
-    return tuple(names)
+def _labels(one: _Labelled, how: LabelReading) -> tuple[str, ...]:
+    """Return the names of a text's labels, each once."""
+    names = (label_name(one.where, value, in_table=one.in_table) for value in one.labels)
+    found = tuple(dict.fromkeys(name for name in names if name or not how.multi_label))
+    for name in found:
+        check_label(one.where, name)
+    return found
 
 
 def tell_their_labels(texts: LabelledTexts) -> int:
@@ -232,25 +251,6 @@ def tell_their_labels(texts: LabelledTexts) -> int:
     others = [tuple(set(texts.labels[i]) - set(own)) for own, i in zip(texts.labels, places, strict=True)]
     own, by_chance = hold(texts.labels) / len(texts), hold(others) / max(1, sum(map(bool, others)))
     return round(own * len(texts)) if own >= OFTEN_TOLD and by_chance <= own / 2 else 0
-
-
-def _check_are_names(names: Sequence[str], texts: int) -> None:
-    """Refuse what is no label but a measure, or tells each text from all others: nothing can be learnt of either."""
-    if len(names) <= FEW_LABELS:
-        return
-    try:
-        numbers = [float(name) for name in names]
-    except ValueError:
-        numbers = []
-    is_measure = bool(numbers) and not all(number.is_integer() for number in numbers)
-    if not is_measure and 2 * len(names) <= texts:
-        return
-    seen = f"{len(names):,} different ones for {texts:,} texts"
-    kind = f"numbers from {min(numbers):g} to {max(numbers):g}, {seen}" if numbers else f"{seen}, such as {names[0]!r}"
-    raise TidegateError(
-        f"The labels are {kind}: a label is a name that many texts have. Name the right --label-column, or put what "
-        "is measured into classes."
-    )
 
 
 def stratified(labels: Sequence[tuple[str, ...]], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

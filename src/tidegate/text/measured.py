@@ -33,7 +33,7 @@ from tidegate.text.processes import counts_of, work_on
 from tidegate.text.sources import Source
 from tidegate.text.tokenizers.base import canonical_digest
 
-VERSION = 1
+VERSION = 2
 SETTLED_SECONDS = 2.0
 """A file that was changed less than this before it was read may change again within the same tick of its clock."""
 _FILE_BYTES = 2**31

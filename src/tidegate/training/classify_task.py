@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tidegate.config import DataConfig, Direction, ModelConfig, TrainingConfig
-from tidegate.errors import TidegateError
+from tidegate.errors import TidegateError, nearest
 from tidegate.folder.label_folder import NONE, ClassifierFolder, encoder_shapes, write_classifier
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.labelling import MOST_WITH_NGRAMS, LabelConfig
@@ -23,14 +23,9 @@ from tidegate.models.classifier import Classifier, label_loss
 from tidegate.models.encoder import Encoder
 from tidegate.nn.dropout import DropoutMasks
 from tidegate.runtime.encoder import text_ids
-from tidegate.text.labelled import (
-    LabelledTexts,
-    LabelReading,
-    label_names,
-    read_labelled,
-    stratified,
-    tell_their_labels,
-)
+from tidegate.text.formats import Reading
+from tidegate.text.labelled import LabelledTexts, LabelReading, read_labelled, stratified, tell_their_labels
+from tidegate.text.labels import differ_in_case, label_names
 from tidegate.text.ngrams import NgramScores
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.tokenizers.base import canonical_digest
@@ -64,6 +59,8 @@ class Split(NamedTuple):
     """tells texts, labels and split"""
     whole: LabelledTexts
     """those of training and validation as they were read, with what was left out"""
+    reading: Reading
+    """the columns of the text, and its encoding"""
 
 
 def read_split(data: DataConfig, labels: LabelConfig, seed: int) -> Split:
@@ -84,13 +81,13 @@ def read_split(data: DataConfig, labels: LabelConfig, seed: int) -> Split:
             label for some in (() if part is None else part.labels) for label in some if label not in names
         )
         if counts:
-            told = ", ".join(f"{label!r} ({count:,})" for label, count in counts.most_common(5))
+            told = ", ".join(f"{label!r} ({count:,}){nearest(label, names)}" for label, count in counts.most_common(5))
             raise TidegateError(
                 f"The {what} texts have labels that none of the training texts has, {len(counts):,} in all: {told}; "
                 "give texts of them to learn from, or leave them out."
             )
     digest = canonical_digest([part.digest for part in (train, validation, test) if part is not None])
-    return Split(names, train, validation, test, digest, whole)
+    return Split(names, train, validation, test, digest, whole, Reading(data.encoding, whole.columns))
 
 
 def encoded(
@@ -230,7 +227,9 @@ class ClassifyTask:
         tensors, unit = dict(weights), NONE
         if self.ngrams is not None:
             tensors, unit = tensors | self.ngrams.tensors(), self.ngrams.unit
-        folder = ClassifierFolder(model, self.tokenizer, names, multi, self.temperature, both, tensors, unit)
+        folder = ClassifierFolder(
+            model, self.tokenizer, names, multi, self.temperature, both, tensors, unit, self.split.reading
+        )
         write_classifier(path, folder)
 
     def finish(self, path: Path, state: TrainState, console: Console) -> tuple[dict[str, float], list[str]]:
@@ -292,6 +291,11 @@ class ClassifyTask:
                 said.append(f"{count:,} texts {why}, and are left out.")
         if whole.conflicts:
             said.append(f"{whole.conflicts:,} of those had another label than the first of them, which counts.")
+        if alike := differ_in_case(split.names):
+            said.append(
+                f"Caution: the labels {', '.join(alike[:6])} differ in case alone, and are learnt as different ones: "
+                "give them one spelling if they are the same."
+            )
         if count := tell_their_labels(split.train):
             said.append(
                 f"Caution: {count:,} of the texts to learn from hold the name of their own label, and few that of "
