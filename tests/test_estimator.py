@@ -59,6 +59,17 @@ def test_fit_predict_score_save_load(model, tmp_path):
         tidegate.TextClassifier.load(tmp_path / "saved")
 
 
+def test_numbers_are_the_labels_of_files(model, tmp_path):
+    """Those with a fraction of zero too; a folder that spells them so is read as well."""
+    model.fit(TEXTS, np.where(LABELS > 0, 1.0, 0.0)).save(tmp_path / "saved")
+    assert Classifier.load(tmp_path / "saved").labels == ("0", "1")
+    loaded = tidegate.TextClassifier.load(tmp_path / "saved")
+    assert loaded.classes_.tolist() == [0.0, 1.0]
+    found = loaded.predict(TEXTS)
+    loaded.classifier_.labels = ("0.0", "1.0")  # of an earlier version
+    assert np.array_equal(loaded.predict(TEXTS), found)
+
+
 def test_a_copy_labels_alike(model):
     model.set_params(epochs=np.float64(2), lanes=np.int64(8)).fit(TEXTS, np.where(LABELS > 0, " 山", "b"))
     copied = copy.deepcopy(model)
@@ -121,6 +132,10 @@ def test_scikit_learns_own_checks(check):
         (["a", " "], [0, 1], "is empty"),
         (["a", "b"], [0.1, 1.7], "continuous"),
         (["a", "b"], [0.0, float("nan")], "NaN"),
+        (["a", "b", "c"], ["x", "y", float("nan")], "Label 2 of y is nan"),
+        (["a", "b", "c"], ["x", "y", None], "Label 2 of y is missing"),
+        (["a", "b"], ["0", "0.0"], "not told apart"),
+        (["a", "b"], ["e\u0301", "\u00e9"], "not told apart"),
     ],
 )
 def test_what_is_no_data(model, X, y, message):

@@ -184,7 +184,10 @@ VERBS = {
         "Label texts by a model that learnt labels; needs no PyTorch.",
         (
             ("cat texts.txt | tidegate classify runs/reviews", "one text a line: its label and how likely it is"),
-            ("tidegate classify runs/reviews --data new.csv --columns review", "the texts of a table"),
+            (
+                "tidegate classify runs/reviews --data new.csv --out labelled.csv",
+                "a table, with all its columns and those of label and probability",
+            ),
             ("tidegate classify runs/reviews --data new.jsonl --json", "all probabilities, for a program to read"),
         ),
         positional="model",

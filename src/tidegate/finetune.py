@@ -10,7 +10,7 @@ from typing import Any
 
 from tidegate.config import HORIZONS, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
-from tidegate.labelling import OF_CLASSIFY, OF_TAG, WITHOUT_EFFECT, LabelConfig
+from tidegate.labelling import OF_CLASSIFY, OF_RECIPES, OF_TAG, WITHOUT_EFFECT, LabelConfig
 from tidegate.training.launch import RunSettings, launch
 from tidegate.tuning import DEFAULTS, TuningConfig
 
@@ -38,6 +38,8 @@ def finetune(
             for name in sorted(run.given & foreign):
                 raise TidegateError(f"{name} is nothing that the task {tuning.task} knows: leave it out.")
         labels = labels.chosen(tuning.task, run.given)
+        if learns_labels:
+            _check_recipe(labels.recipe, data, run.given)
         chosen = labels.defaults(tuning.task) if learns_labels else tuning.defaults
         tuning, training = (_with(settings, chosen, run.given) for settings in (tuning, training))
         if run.out is None:
@@ -49,6 +51,19 @@ def finetune(
     if tuning.model and not data.data and not _is_model(tuning.model):  # of what is optional, the text was given
         tuning, data = dataclasses.replace(tuning, model=""), dataclasses.replace(data, data=(tuning.model,))
     return launch(RunSettings(data, ModelConfig(), training, tuning, labels if asked else None), run)
+
+
+def _check_recipe(recipe: str, data: DataConfig, given: frozenset[str]) -> None:
+    """Refuse settings that would do nothing."""
+    for name in sorted(given & {*OF_RECIPES["ulmfit"]}) if recipe != "ulmfit" else ():
+        raise TidegateError(f"{name} is of the recipe ulmfit, but recipe is {recipe}: leave one out.")
+    for name in sorted(given & {*OF_RECIPES["fast"]}) if recipe == "fast" else ():
+        raise TidegateError(f"{name} is nothing that the recipe fast knows, whose model stays as it is: leave one out.")
+    if data.validation_data is not None and "validation" in given:
+        raise TidegateError(
+            f"validation is {data.validation:g}, but validation_data is {data.validation_data}, which holds all texts "
+            "to validate on: leave one out."
+        )
 
 
 def _with(settings: Any, chosen: Mapping[str, Any], given: frozenset[str]) -> Any:

@@ -39,6 +39,9 @@ OF_TAG = ("token_column", "tag_column", "tag_cell", "tag_units", "word_size", "r
 _OF_WINDOWS = ("ar", "tar", "output_sample", "shuffle", "window", "evaluation_tokens", "final_tokens")
 WITHOUT_EFFECT = {"classify": _OF_WINDOWS, "tag": (*_OF_WINDOWS, "columns", "keep_duplicates")}
 """settings of training and data that these tasks know nothing of"""
+OF_RECIPES = {"ulmfit": ("new_tokens",), "fast": ("freeze", "longest")}
+"""settings that the recipe ulmfit alone knows, and those of which fast knows nothing; language_epochs may be given with
+any, so that the same flags compare recipes"""
 
 
 @dataclass(frozen=True)
