@@ -127,6 +127,7 @@ def test_columns_of_the_text_are_joined(tmp_path):
         ("a.jsonl", "[1]\n", LabelReading(), "no JSON object"),
         ("a.txt", "text", LabelReading(), "has no labels"),
         ("a.csv", "text,label\n,x\n", LabelReading(), "there is no text in it"),
+        ("a.csv", "", LabelReading(), "there is no text in it"),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path, name, content, how, message):

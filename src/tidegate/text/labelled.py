@@ -166,6 +166,8 @@ def _of_object(where: str, record: dict[str, Any], how: LabelReading) -> _Labell
 
 
 def _of_table(table: Table, how: LabelReading) -> Iterator[_Labelled]:
+    if not table.header:  # an empty file
+        return
     columns = _columns(table, how)
     label, *places = table.places(columns)
     for where, cells in table.rows():
