@@ -1,4 +1,4 @@
-"""A source becomes documents: the lines of a .jsonl, the rows of a table, or the file as a whole, read as a stream."""
+"""A source becomes documents: the items of JSON, the rows of a table, or the file as a whole, read as a stream."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import Any, BinaryIO
 from tidegate.errors import TidegateError, nearest
 from tidegate.text.encodings import BLOCK_BYTES, canonical, chosen, decode_stream, decode_whole
 from tidegate.text.html_text import declared_encoding
+from tidegate.text.json_values import json_items
 from tidegate.text.normalize import refuse_surrogates
 from tidegate.text.sources import Source
+from tidegate.text.subtitles import spoken_lines
 
 LINE_BYTES = 2**26
 """Longest line of a .jsonl file, longest field of a table: 64 MiB."""
@@ -50,6 +52,11 @@ def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterat
     """
     if source.format == "jsonl":
         return _json_lines(source, stream, reading)
+    if source.format == "json":
+        return _json_documents(source, stream, reading)
+    if source.format == "subtitles":
+        lines = _text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
+        return iter([spoken_lines(lines)])
     if source.format in ("csv", "tsv"):
         return _rows(source, stream, reading)
     if source.format == "parquet":
@@ -59,7 +66,7 @@ def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterat
     return iter([decode_stream(source.name, stream, reading.encoding)])
 
 
-# ---- .jsonl ----------------------------------------------------------------------------------------------------------
+# ---- JSON -----------------------------------------------------------------------------------------------------------
 
 
 def _json_lines(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
@@ -68,10 +75,27 @@ def _json_lines(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[
         yield (_field(document, names, f"{where},"),)
 
 
+def _json_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
+    """Yield the texts of a .json, of which each item is one, or has one in its field."""
+    names = reading.columns or ("text",)
+    parts = decode_stream(source.name, stream, reading.encoding)
+    for where, item in json_items(source.name, parts, names[0]):
+        if isinstance(item, str):
+            refuse_surrogates(item, where)
+            yield (item,)
+        else:
+            yield (_field(_required(item, names[0], f"{where},"), names, f"{where},"),)
+
+
 def json_objects(
     source: Source, stream: BinaryIO, reading: Reading, wanted: str = "text"
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the place and the object of each line of a .jsonl that is not empty; wanted: a field, for messages."""
+    """Yield the place and the object of each line of a .jsonl that is not empty, or of each item of a .json; wanted: a
+    field, for messages."""
+    if source.format == "json":
+        items = json_items(source.name, decode_stream(source.name, stream, reading.encoding), wanted)
+        yield from ((where, _required(item, wanted, f"{where},")) for where, item in items)
+        return
     head = stream.read(BLOCK_BYTES)
     encoding, mark = chosen(head, reading.encoding)
     whole = _Rest(head, stream)
@@ -105,11 +129,16 @@ def _object(line: str, wanted: str, where: str) -> dict[str, Any]:
         document: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise TidegateError(f'{where} is no JSON ({error}): each line is one object such as {{"text": "…"}}.') from None
-    if not isinstance(document, dict):
+    return _required(document, wanted, where)
+
+
+def _required(value: Any, wanted: str, where: str) -> dict[str, Any]:
+    """Return a value that is an object."""
+    if not isinstance(value, dict):
         raise TidegateError(
-            f"{where} is no JSON object but {_json_type(document)}: each is one with the field {wanted!r}."
+            f"{where} is no JSON object but {_json_type(value)}: each is one with the field {wanted!r}."
         )
-    return document
+    return value
 
 
 def _field(document: dict[str, Any], names: Sequence[str], where: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from tidegate.errors import TidegateError, nearest
 from tidegate.text.encodings import decode_stream
 from tidegate.text.formats import Reading, json_objects, table_cells
+from tidegate.text.kinds import NAMES
 from tidegate.text.normalize import normalize, refuse_surrogates
 from tidegate.text.sources import Source, find_sources
 
@@ -117,8 +118,8 @@ def _class_folder(folder: Path, how: LabelReading) -> Iterator[tuple[str, str, t
     for source in find_sources([str(folder)]):
         if source.format != "text":
             raise TidegateError(
-                f"{source.name} is no .txt file: in a folder of folders each file is one text of the label "
-                f"{folder.name!r}; name a table itself."
+                f"{source.name} is {NAMES[source.format]}: in a folder of folders each file is one plain text of the "
+                f"label {folder.name!r}; name a table itself."
             )
         with source.open() as (stream, _):
             yield source.name, "".join(decode_stream(source.name, stream, how.encoding)), (folder.name,)
@@ -127,7 +128,7 @@ def _class_folder(folder: Path, how: LabelReading) -> Iterator[tuple[str, str, t
 def _file(source: Source, how: LabelReading) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     reading = Reading(how.encoding)
     with source.open() as (stream, _):
-        if source.format == "jsonl":
+        if source.format in ("jsonl", "json"):
             for where, record in json_objects(source, stream, reading):
                 _require(where, how.label_column, record)
                 names = how.columns or _text_columns(where, list(record), how)

@@ -48,7 +48,7 @@ def read_tagged(arguments: Sequence[str], how: TagReading) -> list[Sentence]:
     found: list[Sentence] = []
     for source in find_sources(list(arguments)):
         with source.open() as (stream, _):
-            if source.format == "jsonl":
+            if source.format in ("jsonl", "json"):
                 records = json_objects(source, stream, Reading(how.encoding), "tokens")
                 found += [_of_record(where, record) for where, record in records]
             else:
