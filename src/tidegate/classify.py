@@ -24,11 +24,14 @@ class ClassifySettings:
     model: str = ""
     """The classifier's folder, as tidegate finetune --task classify writes it."""
     data: str | None = None
-    """A file, folder or glob of texts; by default standard input, one text a line."""
+    """A file, folder or glob of texts: each line of a .txt, each row of a table, each item of JSON, a whole page. By
+    default standard input, one text a line."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train."""
     encoding: str = "utf-8"
     """Encoding of that text; see tidegate train."""
+    whole_files: bool = False
+    """Take each .txt as one text, not each of its lines."""
     json: bool = False
     """Print one JSON object a text, with the probabilities of all labels."""
 
@@ -39,7 +42,7 @@ class ClassifySettings:
 def classify(settings: ClassifySettings) -> int:
     """Print a line for each text; returns the exit code."""
     classifier = Classifier.load(find_model(settings.model))
-    texts = read_texts(settings.data, settings.columns, settings.encoding)
+    texts = read_texts(settings.data, settings.columns, settings.encoding, whole_files=settings.whole_files)
     at_once = 1 if settings.data is None and sys.stdin.isatty() else SORTED
     kept, read = tee(texts)
     empty = 0

@@ -69,7 +69,7 @@ class TagSettings:
     model: str = ""
     """The tagger's folder, as tidegate finetune --task tag writes it."""
     data: str | None = None
-    """A file, folder or glob of texts; by default standard input, one sentence a line."""
+    """A file, folder or glob of texts, each line of which is a sentence; by default standard input."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train."""
     encoding: str = "utf-8"
@@ -109,7 +109,7 @@ def tag(settings: TagSettings) -> int:
 
 
 def _lines(text: str) -> Iterator[str]:
-    yield from text.split("\n")
+    yield from text.removesuffix("\n").split("\n")
 
 
 def _kinds(tags: Sequence[str]) -> list[str]:

@@ -55,7 +55,7 @@ def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterat
     if source.format == "json":
         return _json_documents(source, stream, reading)
     if source.format == "subtitles":
-        lines = _text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
+        lines = text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
         return iter([spoken_lines(lines)])
     if source.format in ("csv", "tsv"):
         return _rows(source, stream, reading)
@@ -100,7 +100,7 @@ def json_objects(
     encoding, mark = chosen(head, reading.encoding)
     whole = _Rest(head, stream)
     if encoding.startswith(("utf-16", "utf-32")):
-        lines: Iterator[str] = _text_lines(source.name, decode_stream(source.name, whole, encoding))
+        lines: Iterator[str] = text_lines(source.name, decode_stream(source.name, whole, encoding))
     else:  # a line end is one byte, so that each line is decoded by itself and its errors have a place
         lines = _byte_lines(source, whole, encoding, mark)
     for number, line in enumerate(lines, 1):
@@ -192,7 +192,7 @@ def table_cells(
     """Yield the place of each row of a .csv or .tsv, and its cells in the columns that `places` chooses from the first
     row, which names them."""
     csv.field_size_limit(LINE_BYTES)
-    lines = _text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
+    lines = text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
     first = next(lines, None)
     if first is None:
         return
@@ -315,7 +315,7 @@ class _Rest:
         return line if line.endswith(b"\n") or len(line) == size else line + self._stream.readline(size - len(line))
 
 
-def _text_lines(name: str, parts: Iterable[str]) -> Iterator[str]:
+def text_lines(name: str, parts: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a text, each ending in \\n whatever its end was; one that is too long is a TidegateError."""
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     held: list[str] = []

@@ -1,4 +1,5 @@
-"""Texts one after another, for whoever reads many: the lines of standard input, or the documents of files."""
+"""Texts one after another, for whoever reads many: the lines of standard input or of plain text files, the rows of
+tables, the items of JSON, and whole pages."""
 
 from __future__ import annotations
 
@@ -12,18 +13,26 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tidegate.errors import TidegateError
 from tidegate.text.corpus import read_pieces
-from tidegate.text.formats import LINE_BYTES, Reading, read_documents
+from tidegate.text.encodings import decode_stream
+from tidegate.text.formats import LINE_BYTES, Reading, read_documents, text_lines
+from tidegate.text.kinds import told
 from tidegate.text.normalize import normalize
+from tidegate.text.printable import printable
 from tidegate.text.sources import find_sources
 
 Found = TypeVar("Found")
 
 
-def read_texts(data: str | None, columns: tuple[str, ...] = (), encoding: str = "utf-8") -> Iterator[str]:
-    """Yield the documents that a file, folder or glob has, or, of None, the lines of standard input; empty ones too, so
-    that rows and lines in and out correspond; a TidegateError for what cannot be read."""
+def read_texts(
+    data: str | None, columns: tuple[str, ...] = (), encoding: str = "utf-8", *, whole_files: bool = False
+) -> Iterator[str]:
+    """Yield the texts that a file, folder or glob has, or, of None, the lines of standard input; empty ones too, so
+    that rows and lines in and out correspond; a TidegateError for what cannot be read.
+
+    whole_files: a plain text file is one text, as in training, instead of each of its lines.
+    """
     if data is not None:
-        return _documents(data, columns, encoding)
+        return _texts(data, Reading(encoding, columns), whole_files)
     if sys.stdin.isatty():
         print("One text a line; Ctrl-D ends.", file=sys.stderr)
     if isinstance(sys.stdin, io.TextIOWrapper):
@@ -60,15 +69,17 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
         yield text.rstrip("\r\n")
 
 
-def _documents(data: str, columns: tuple[str, ...], encoding: str) -> Iterator[str]:
-    reading = Reading(encoding, columns)
-    for source in find_sources([data]):
-        if source.format in ("text", "html"):
+def _texts(data: str, reading: Reading, whole_files: bool) -> Iterator[str]:
+    sources = find_sources([data])
+    for sentence in told((source.name, source.format) for source in sources):
+        print(printable(sentence), file=sys.stderr)
+    for source in sources:
+        if source.format == "html" or (source.format == "text" and whole_files):
             yield "".join(piece.text for piece in read_pieces([source], reading))
             continue
-        with source.open() as (
-            stream,
-            _,
-        ):  # each row, an empty one too: rows in and out correspond
-            for document in read_documents(source, stream, reading):
-                yield normalize("".join(document))
+        with source.open() as (stream, _):
+            if source.format == "text":
+                parts = decode_stream(source.name, stream, reading.encoding)
+                yield from (normalize(line[:-1]) for line in text_lines(source.name, parts))
+            else:
+                yield from (normalize("".join(document)) for document in read_documents(source, stream, reading))
