@@ -19,10 +19,10 @@ from rich.text import Text
 from tidegate.config import check_paths, one_of
 from tidegate.folder.bases import find_model
 from tidegate.runtime.tagger import SORTED, Tagger
+from tidegate.text.entities import are_entities, entities
 from tidegate.text.lines import counted, read_texts
 from tidegate.text.normalize import normalize
 from tidegate.text.printable import printable
-from tidegate.text.tagged import are_entities, entities
 from tidegate.text.word_features import SPACELESS
 
 Form = Literal["columns", "colour", "json"]

@@ -239,7 +239,7 @@ def test_numbers_that_a_part_cuts_are_whole():
 def test_what_was_recognized_is_told():
     files = [("a.srt", "subtitles"), ("b.txt", "subtitles"), ("c.txt", "json"), ("d.txt", "text"), ("e.csv", "csv")]
     assert told(files) == [
-        "a.srt and 1 more files: recognized as subtitles; only the spoken lines are read.",
+        "a.srt and 1 more: recognized as subtitles; only the spoken lines are read.",
         "c.txt: recognized as JSON; each item is a text.",
     ]
 

@@ -110,7 +110,7 @@ def told(files: Iterable[tuple[str, Format]]) -> list[str]:
             groups.setdefault(kind, []).append(name)
     sentences = []
     for kind, names in groups.items():
-        others = f" and {len(names) - 1:,} more files" if len(names) > 1 else ""
+        others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
         sentences.append(
             f"{names[0]}{others}: recognized as {NAMES[kind]}; {_READ_AS.get(kind, 'each row is a text')}."
         )
