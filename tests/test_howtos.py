@@ -112,6 +112,13 @@ def _reviews(folder: Path) -> None:
 
 
 def _tagged(folder: Path) -> None:
+    for name, columns, tokens, encoding in (
+        ("ner.csv", ("id", "Word", "Tag"), ["Zoë", "sails", "."], "latin-1"),
+        ("实体.csv", ("句", "字", "标签"), ["安", "去", "。"], "gb18030"),
+    ):
+        rows = [(str(n), token, tag) for n in range(30) for token, tag in zip(tokens, ["B-A", "O", "O"], strict=True)]
+        with open(folder / name, "w", encoding=encoding, newline="") as file:
+            csv.writer(file).writerows([columns, *rows])
     for name, rows, text in (
         ("my-entities.txt", "Anna B-PERSON\nBell I-PERSON\nsails O\n{} O\n. O\n\n", "letters.txt"),
         ("我的实体.txt", "安 B-人\n娜 I-人\n去 O\n杭 B-地\n州 I-地\n{} O\n。 O\n\n", "书信.txt"),

@@ -33,12 +33,15 @@ class ClassifySettings:
     model: str = ""
     """The classifier's folder, as tidegate finetune --task classify writes it."""
     data: str | None = None
-    """A file, folder or glob of texts; by default standard input, one text a line."""
+    """A file, folder or glob of texts: each line of a .txt, each row of a table, each item of JSON, a whole page. By
+    default standard input, one text a line."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train. By default those of the training texts, where it has
     them."""
     encoding: str | None = None
     """Encoding of that text; see tidegate train. By default that of the training texts, or UTF-8."""
+    whole_files: bool = False
+    """Take each .txt as one text, not each of its lines."""
     out: str | None = None
     """A .csv, .tsv or .jsonl for the texts with all columns of the data, and the columns label and probability after
     them; by default a line for each text is printed."""
@@ -93,8 +96,9 @@ def _texts(settings: ClassifySettings, classifier: Classifier) -> Texts:
         return Texts((Record(line, PLAIN, [line]) for line in lines), None, 1 if sys.stdin.isatty() else SORTED)
     learnt = classifier.reading or Reading()
     reading = Reading(settings.encoding or learnt.encoding, settings.columns, learnt.columns)
-    position = Position()
-    return Texts(read_records(settings.data, reading, position, guess=settings.encoding is None), position, SORTED)
+    position, guess = Position(), settings.encoding is None
+    records = read_records(settings.data, reading, position, guess=guess, whole_files=settings.whole_files)
+    return Texts(records, position, SORTED)
 
 
 def _labelled(classifier: Classifier, texts: Texts, *, to_file: bool = False) -> Iterator[tuple[Record, Labelled]]:

@@ -209,7 +209,7 @@ VERBS = {
         "Turn texts into vectors, to compare and search them by; needs no PyTorch.",
         (
             ("cat texts.txt | tidegate embed base-en", "a JSON list of numbers for each line"),
-            ("tidegate embed base-zh --data notes/ --out notes.npy", "an array with a row for each text"),
+            ("tidegate embed base-zh --data notes/ --whole-files --out notes.npy", "an array with a row for each file"),
         ),
         positional="model",
     ),

@@ -37,11 +37,14 @@ class EmbedSettings:
     model: str = ""
     """The folder of a language model or a classifier, or the name of a base model."""
     data: str | None = None
-    """A file, folder or glob of texts; by default standard input, one text a line."""
+    """A file, folder or glob of texts: each line of a .txt, each row of a table, each item of JSON, a whole page. By
+    default standard input, one text a line."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train."""
     encoding: str = "utf-8"
     """Encoding of that text; see tidegate train."""
+    whole_files: bool = False
+    """Take each .txt as one text, not each of its lines."""
     pooling: Pooling = "mean"
     """What a text's vector is made of: the mean of its tokens' vectors, the last of them, the largest of each unit, or
     all three side by side."""
@@ -62,7 +65,9 @@ class EmbedSettings:
 def embed(settings: EmbedSettings) -> int:
     """Print or write a vector for each text; returns the exit code."""
     encoder, tokenizer = load_encoder(settings.model)
-    texts = counted(read_texts(settings.data, settings.columns, settings.encoding), "texts")
+    texts = counted(
+        read_texts(settings.data, settings.columns, settings.encoding, whole_files=settings.whole_files), "texts"
+    )
     written: list[NDArray[np.float32]] = []
     while some := list(islice(texts, AT_ONCE)):
         vectors = vectors_of(encoder, tokenizer, some, settings.pooling, settings.scale)

@@ -34,7 +34,16 @@ LEAST_STEPS = 150
 FEW_TEXTS = 1600
 """of fewer a classifier that has read before learns at a rate that falls with the square root of their number"""
 OF_CLASSIFY = ("backward", "label_column", "multi_label", "class_weights", "ngrams", "longest")
-OF_TAG = ("token_column", "tag_column", "tag_cell", "tag_units", "word_size", "rare_words")
+OF_TAG = (
+    "token_column",
+    "tag_column",
+    "sentence_column",
+    "cut_sentences",
+    "tag_cell",
+    "tag_units",
+    "word_size",
+    "rare_words",
+)
 """settings of one task alone"""
 _OF_WINDOWS = ("ar", "tar", "output_sample", "shuffle", "window", "evaluation_tokens", "final_tokens")
 WITHOUT_EFFECT = {"classify": _OF_WINDOWS, "tag": (*_OF_WINDOWS, "columns", "keep_duplicates")}
@@ -76,10 +85,16 @@ class LabelConfig:
     longest: int = 1024
     """Of classify: tokens at the end of a text that its gradient reaches; what stands before them is read all the
     same."""
-    token_column: int = 1
-    """Of tag: the column of the token, counted from 1, or from the end from -1 down."""
-    tag_column: int | None = None
-    """Of tag: that of the tag; by default the last, of CoNLL-U the fourth."""
+    token_column: int | str | None = None
+    """Of tag: the column of the token, its number, counted from 1, or from the end from -1 down, or, of a table or
+    JSON, its name; by default the first, of CoNLL-U the second, of a table the one called token or word."""
+    tag_column: int | str | None = None
+    """Of tag: that of the tag; by default the last, of CoNLL-U the fourth, of a table the one called tag or label."""
+    sentence_column: int | str | None = None
+    """Of tag: in a table the column that tells sentences apart, on the first row of each or on all; by default the one
+    called sentence # or sentence_id, and without one a sentence ends at an empty row."""
+    cut_sentences: bool = False
+    """Of tag: cut sentences behind . ! ? 。 ！ ？ … outside of entities, for files without empty lines between them."""
     tag_cell: TagCell = "lstm"
     """Of tag: the cell of the layers in two directions above the model."""
     tag_units: int = 128
@@ -99,10 +114,12 @@ class LabelConfig:
         within(self, "tag_units", 1, 4096)
         within(self, "word_size", 1, 4096)
         within(self, "rare_words", 1, 1000)
-        for name in ("token_column", "tag_column"):
-            within(self, name, -1000, 1000)
-            if getattr(self, name) == 0:
-                raise TidegateError(f"{name} is 0, but columns are counted from 1, or from -1 down.")
+        for name in ("token_column", "tag_column", "sentence_column"):
+            column = getattr(self, name)
+            if isinstance(column, int):
+                within(self, name, -1000, 1000)
+            if column in (0, ""):
+                raise TidegateError(f"{name} is {column!r}, but columns are counted from 1, or from -1 down, or named.")
         if not self.label_column:
             raise TidegateError("label_column is empty, but it must name a column or a field: give its name.")
         if self.unlabelled and self.recipe != "ulmfit":

@@ -80,7 +80,7 @@ def _facts(prepared: Prepared, seconds: float) -> dict[str, object]:
 def _rows(prepared: Prepared, seconds: float) -> Iterator[tuple[str, str]]:
     found, validation = prepared.found, prepared.validation
     letters = sum(found.scripts.values()) or 1
-    yield "files", f"{found.files:,}"
+    yield "files", f"{found.files:,} ({', '.join(f'{count:,} × {kind}' for kind, count in found.kinds.items())})"
     yield "documents", f"{found.documents:,}"
     yield "characters", f"{found.character_count:,} ({found.byte_count:,} bytes of UTF-8)"
     shares = [f"{name} {count / letters:.1%}" for name, count in found.scripts.items() if count / letters >= 0.0005]

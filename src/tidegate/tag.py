@@ -19,10 +19,10 @@ from rich.text import Text
 from tidegate.config import check_paths, one_of
 from tidegate.folder.bases import find_model
 from tidegate.runtime.tagger import SORTED, Tagger
+from tidegate.text.entities import are_entities, entities
 from tidegate.text.lines import counted, read_texts
 from tidegate.text.normalize import normalize
 from tidegate.text.printable import printable
-from tidegate.text.tagged import are_entities, entities
 from tidegate.text.word_features import SPACELESS
 
 Form = Literal["columns", "colour", "json"]
@@ -69,7 +69,7 @@ class TagSettings:
     model: str = ""
     """The tagger's folder, as tidegate finetune --task tag writes it."""
     data: str | None = None
-    """A file, folder or glob of texts; by default standard input, one sentence a line."""
+    """A file, folder or glob of texts, each line of which is a sentence; by default standard input."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train."""
     encoding: str = "utf-8"
@@ -109,7 +109,7 @@ def tag(settings: TagSettings) -> int:
 
 
 def _lines(text: str) -> Iterator[str]:
-    yield from text.split("\n")
+    yield from text.removesuffix("\n").split("\n")
 
 
 def _kinds(tags: Sequence[str]) -> list[str]:

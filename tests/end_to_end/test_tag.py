@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -171,3 +172,64 @@ def test_texts_as_vectors(place):
     done = subprocess.run([*words, "--out", str(place / "y.npy")], input="", capture_output=True, text=True)
     assert done.returncode == 2
     assert "no text to embed" in done.stderr
+
+
+def test_schemes_that_differ_between_training_and_test_agree(place):
+    """BMES with underscores to learn from, BIO to test by: the same entities, so the same figures."""
+    rows = "\n\n".join("\n".join(" ".join(row) for row in sentence(i)) for i in range(80)).split("\n")
+    for i, (row, following) in enumerate(itertools.pairwise([*rows, ""])):
+        goes_on = " I-" in following
+        if " B-" in row and not goes_on:
+            rows[i] = row.replace(" B-", " S-")
+        elif " I-" in row:
+            rows[i] = row.replace(" I-", " M-" if goes_on else " E-")
+    (place / "bmes.conll").write_text("\n".join(rows).replace("-", "_"), encoding="utf-8")
+    out = command(
+        "finetune", place / "base", place / "bmes.conll", "--task", "tag", "--recipe", "direct", "--epochs", 12,
+        "--learning-rate", 0.02, "--test-data", place / "train.conll", "--out", place / "bmes", *SMALL,
+    )  # fmt: skip
+    out = " ".join(out.split())
+    assert "BMES, read as BIOES: M is I, tags are spelled as B_kind." in out
+    assert "the tagger gives BIO" in out
+    first, second = (json.loads((place / name / "report.json").read_text("utf-8")) for name in ("tagger", "bmes"))
+    assert first["validation"] == second["validation"]
+    assert second["test"]["f1"] > 0.9
+    assert Tagger.load(place / "bmes").tag([["Then", "Bao", "Li", "sees", "Rome", "."]]) == [
+        ("O", "B-PER", "I-PER", "O", "B-LOC", "O")
+    ]
+
+
+def test_a_file_without_empty_lines_is_warned_of_and_cut(place):
+    (place / "joined.conll").write_text((place / "train.conll").read_text("utf-8").replace("\n\n", "\n"), "utf-8")
+    words = (
+        "finetune", place / "base", place / "joined.conll", "--task", "tag", "--recipe", "fast", "--epochs", 1,
+        "--validation-data", place / "test.conll", *SMALL,
+    )  # fmt: skip
+    out = " ".join(command(*words, "--out", place / "joined").split())
+    assert "its only sentence has" in out
+    assert "cut at these ends by --cut-sentences" in out
+    out = " ".join(command(*words, "--cut-sentences", "--out", place / "cut").split())
+    assert "1 sentences cut into 80 at their ends" in out
+    assert "Sentences: 80 to learn" in out
+
+
+def test_a_table_by_the_names_of_its_columns(place):
+    rows = ["id,word,pos,ner"]
+    rows += [f"{i},{word},X,{tag}" for i in range(80) for word, tag in sentence(i)]
+    (place / "table.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    words = (
+        "finetune",
+        place / "base",
+        place / "table.csv",
+        "--task",
+        "tag",
+        "--recipe",
+        "fast",
+        "--epochs",
+        1,
+        *SMALL,
+    )
+    out = " ".join(command(*words, "--sentence-column", "id", "--out", place / "table").split())
+    assert "72 to learn" in out
+    out = command(*words, "--tag-column", "Ner", "--out", place / "wrong", expect=2)
+    assert "(did you mean 'ner'?)" in " ".join(out.split())

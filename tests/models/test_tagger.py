@@ -16,7 +16,7 @@ from tidegate.models.tagger import Tagger, TaggerShape
 from tidegate.nn.bidirectional import Bidirectional, reversed_within
 from tidegate.runtime import encoder, stack, tagger
 from tidegate.tag import Cut, token_pattern
-from tidegate.text.tagged import to_bio
+from tidegate.text.entities import to_bio
 from tidegate.text.word_features import SentenceEncoder, WordVocabulary, spoken
 from tidegate.theory.crf import Chain, best
 from tidegate.training.batches import Cursor

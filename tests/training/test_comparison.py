@@ -7,9 +7,8 @@ import math
 import pytest
 
 from tests.training.run_folders import write_run
-from tidegate.training import comparison_picture
 from tidegate.training.comparison import BITS, NATS, _letter, groups_of
-from tidegate.training.comparison_picture import _characters, _is_drawable, draw_comparison
+from tidegate.training.comparison_picture import draw_comparison
 from tidegate.training.summary import summarize
 
 PNG = b"\x89PNG"
@@ -88,21 +87,3 @@ def test_a_picture_of_all_that_compare(run, tmp_path):
 def test_nothing_to_draw_is_no_picture(run, tmp_path):
     assert draw(tmp_path, run("c")) == 0
     assert not (tmp_path / "c.png").exists()
-
-
-def test_a_chinese_font_is_taken_where_there_is_one(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison_picture, "CHINESE_FONTS", ("No Such Font", "DejaVu Serif", "DejaVu Sans Mono"))
-    for cached in (comparison_picture._families, comparison_picture._characters):
-        cached.cache_clear()
-    try:
-        assert comparison_picture._families() == ["DejaVu Sans", "DejaVu Serif"]
-        assert draw(tmp_path, run("a", 3.0)) == 1
-    finally:
-        for cached in (comparison_picture._families, comparison_picture._characters):
-            cached.cache_clear()
-
-
-def test_a_name_is_drawn_only_where_a_font_has_all_of_it():
-    assert _is_drawable("shakespeare-2 é×")
-    assert not _is_drawable("a\U0010ffff")
-    assert _is_drawable("唐") == (ord("唐") in _characters())

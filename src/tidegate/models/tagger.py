@@ -22,7 +22,7 @@ from tidegate.models.encoder import Encoder
 from tidegate.nn.bidirectional import Bidirectional
 from tidegate.nn.crf import CRF
 from tidegate.nn.dropout import DropoutMasks
-from tidegate.text.tagged import allowed_bioes
+from tidegate.text.entities import allowed_bioes
 
 
 @dataclass(frozen=True)

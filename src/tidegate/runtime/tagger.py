@@ -17,7 +17,7 @@ from tidegate.folder.tagger_folder import TaggerFolder, read_tagger
 from tidegate.folder.tensors import Tensors
 from tidegate.runtime.encoder import BATCH, Encoder
 from tidegate.runtime.stack import Array, LayerWeights, stack
-from tidegate.text.tagged import allowed_bioes, are_entities, to_bio
+from tidegate.text.entities import allowed_bioes, are_entities, to_bio
 from tidegate.text.word_features import EncodedSentence, SentenceEncoder
 from tidegate.theory.cells import zero_state
 from tidegate.theory.crf import Chain, best

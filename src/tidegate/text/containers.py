@@ -1,8 +1,10 @@
-"""Files within files: text that is compressed (.gz, .xz, .zst) or lies in a .zip, opened as a stream of its bytes."""
+"""Files within files: text that is compressed (.gz, .bz2, .xz, .zst) or lies in a .zip, as a stream of its bytes."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import lzma
 import sys
 import zipfile
@@ -18,8 +20,15 @@ else:
 
 from tidegate.errors import TidegateError
 
-Compression = Literal["gz", "xz", "zst"]
-COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".xz": "xz", ".zst": "zst"}
+Compression = Literal["gz", "bz2", "xz", "zst"]
+COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
+_STARTS: dict[bytes, Compression] = {
+    b"\x1f\x8b\x08": "gz",
+    b"BZh91AY&SY": "bz2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zst",
+}
+"""how compressed files begin"""
 MEMBERS = 1_000_000
 """most files of one .zip"""
 
@@ -39,11 +48,17 @@ _DAMAGE = (KeyError, ValueError, OverflowError, RuntimeError)
 """What `zipfile` raises besides for a damaged .zip: a name that is not UTF-8, an offset beyond all, no such member."""
 
 
+def compression_of(head: bytes) -> Compression | None:
+    """Return how a file is compressed by its first bytes."""
+    return next((compression for start, compression in _STARTS.items() if head.startswith(start)), None)
+
+
 def decompressed(file: BinaryIO, compression: Compression | None, stack: ExitStack) -> BinaryIO:
-    """Return the stream of what a file holds; the stack closes it."""
+    """Return the stream of what a file holds, compressed as its suffix or its first bytes say; the stack closes it."""
+    compression = compression or compression_of(cast(io.BufferedReader, file).peek(16)[:16])
     if compression is None:
         return file
-    opens: dict[str, Any] = {"gz": gzip.open, "xz": lzma.open, "zst": zstd.open}
+    opens: dict[str, Any] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "zst": zstd.open}
     return cast(BinaryIO, stack.enter_context(opens[compression](file)))
 
 

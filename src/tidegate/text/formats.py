@@ -1,4 +1,4 @@
-"""A source becomes documents: the lines of a .jsonl, the rows of a table, or the file as a whole, read as a stream."""
+"""A source becomes documents: the items of JSON, the rows of a table, or the file as a whole, read as a stream."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from tidegate.text.encodings import (
     text_lines,
 )
 from tidegate.text.html_text import declared_encoding
+from tidegate.text.json_values import json_items
 from tidegate.text.normalize import refuse_surrogates
 from tidegate.text.sources import Source
+from tidegate.text.subtitles import spoken_lines
 from tidegate.text.tables import NO_HEADER, Table, looks_like_text, place_of
 
 PAGE_CHARACTERS = 2**24
@@ -57,6 +59,11 @@ def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterat
     """
     if source.format == "jsonl":
         return _json_lines(source, stream, reading)
+    if source.format == "json":
+        return _json_documents(source, stream, reading)
+    if source.format == "subtitles":
+        lines = text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
+        return iter([spoken_lines(lines)])
     if source.format in ("csv", "tsv"):
         return _rows(source, stream, reading)
     if source.format == "parquet":
@@ -66,7 +73,7 @@ def read_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterat
     return iter([decode_stream(source.name, stream, reading.encoding)])
 
 
-# ---- .jsonl ----------------------------------------------------------------------------------------------------------
+# ---- JSON -----------------------------------------------------------------------------------------------------------
 
 
 def _json_lines(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
@@ -81,10 +88,31 @@ def json_text(document: dict[str, Any], reading: Reading, where: str) -> str:
     return _field(document, reading.columns or preferred or ("text",), where)
 
 
+def _json_documents(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Document]:
+    for _, text in json_texts(source, stream, reading):
+        yield (text,)
+
+
+def json_texts(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[tuple[Any, str]]:
+    """Yield the items of a .json, and the text of each, which it is or has in its field."""
+    wanted = (reading.columns or ("text",))[0]
+    for where, item in json_items(source.name, decode_stream(source.name, stream, reading.encoding), wanted):
+        if isinstance(item, str):
+            refuse_surrogates(item, where)
+            yield item, item
+        else:
+            yield item, json_text(_required(item, wanted, f"{where},"), reading, f"{where},")
+
+
 def json_objects(
     source: Source, stream: BinaryIO, reading: Reading, wanted: str = "text"
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the place and the object of each line of a .jsonl that is not empty; wanted: a field, for messages."""
+    """Yield the place and the object of each line of a .jsonl that is not empty, or of each item of a .json; wanted: a
+    field, for messages."""
+    if source.format == "json":
+        items = json_items(source.name, decode_stream(source.name, stream, reading.encoding), wanted)
+        yield from ((where, _required(item, wanted, f"{where},")) for where, item in items)
+        return
     head = stream.read(BLOCK_BYTES)
     encoding, mark = chosen(head, reading.encoding)
     whole = _Rest(head, stream)
@@ -118,11 +146,16 @@ def _object(line: str, wanted: str, where: str) -> dict[str, Any]:
         document: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise TidegateError(f'{where} is no JSON ({error}): each line is one object such as {{"text": "…"}}.') from None
-    if not isinstance(document, dict):
+    return _required(document, wanted, where)
+
+
+def _required(value: Any, wanted: str, where: str) -> dict[str, Any]:
+    """Return a value that is an object."""
+    if not isinstance(value, dict):
         raise TidegateError(
-            f"{where} is no JSON object but {_json_type(document)}: each is one with the field {wanted!r}."
+            f"{where} is no JSON object but {_json_type(value)}: each is one with the field {wanted!r}."
         )
-    return document
+    return value
 
 
 def _field(document: dict[str, Any], names: Sequence[str], where: str) -> str:

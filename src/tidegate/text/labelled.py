@@ -15,6 +15,7 @@ import numpy as np
 from tidegate.errors import TidegateError, nearest
 from tidegate.text.encodings import decode_stream
 from tidegate.text.formats import Reading, json_objects
+from tidegate.text.kinds import NAMES
 from tidegate.text.labels import BETWEEN, check_label, label_name
 from tidegate.text.normalize import normalize, refuse_surrogates
 from tidegate.text.sources import Source, find_sources
@@ -129,8 +130,8 @@ def _class_folder(folder: Path, how: LabelReading) -> Iterator[_Labelled]:
     for source in find_sources([str(folder)]):
         if source.format != "text":
             raise TidegateError(
-                f"{source.name} is no .txt file: in a folder of folders each file is one text of the label "
-                f"{folder.name!r}; name a table itself."
+                f"{source.name} is {NAMES[source.format]}: in a folder of folders each file is one plain text of the "
+                f"label {folder.name!r}; name a table itself."
             )
         with source.open() as (stream, _):
             yield _Labelled(source.name, "".join(decode_stream(source.name, stream, how.encoding)), (folder.name,))
@@ -138,7 +139,7 @@ def _class_folder(folder: Path, how: LabelReading) -> Iterator[_Labelled]:
 
 def _file(source: Source, how: LabelReading) -> Iterator[_Labelled]:
     with source.open() as (stream, _):
-        if source.format == "jsonl":
+        if source.format in ("jsonl", "json"):
             for where, record in json_objects(source, stream, Reading(how.encoding)):
                 yield _of_object(where, record, how)
         elif source.format in ("csv", "tsv"):

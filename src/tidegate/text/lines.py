@@ -1,4 +1,5 @@
-"""Texts one after another, for whoever reads many: the lines of standard input, or the documents of files."""
+"""Texts one after another, for whoever reads many: the lines of standard input or of plain text files, the rows of
+tables, the items of JSON, and whole pages."""
 
 from __future__ import annotations
 
@@ -28,11 +29,17 @@ Found = TypeVar("Found")
 _INPUT = "standard input"
 
 
-def read_texts(data: str | None, columns: tuple[str, ...] = (), encoding: str = "utf-8") -> Iterator[str]:
-    """Yield the documents that a file, folder or glob has, or, of None, the lines of standard input; empty ones too, so
-    that rows and lines in and out correspond; a TidegateError for what cannot be read."""
+def read_texts(
+    data: str | None, columns: tuple[str, ...] = (), encoding: str = "utf-8", *, whole_files: bool = False
+) -> Iterator[str]:
+    """Yield the texts that a file, folder or glob has, or, of None, the lines of standard input; empty ones too, so
+    that rows and lines in and out correspond; a TidegateError for what cannot be read.
+
+    whole_files: a plain text file is one text, as in training, instead of each of its lines.
+    """
     if data is not None:
-        return (record.text for record in read_records(data, Reading(encoding, columns), Position()))
+        records = read_records(data, Reading(encoding, columns), Position(), whole_files=whole_files)
+        return (record.text for record in records)
     return read_input(columns, encoding)
 
 

@@ -29,6 +29,7 @@ from tidegate.errors import TidegateError
 from tidegate.text.block_work import Counts, parts_digest
 from tidegate.text.blocks import Block, all_blocks
 from tidegate.text.formats import Reading
+from tidegate.text.kinds import NAMES, told
 from tidegate.text.processes import counts_of, work_on
 from tidegate.text.sources import Source
 from tidegate.text.tokenizers.base import canonical_digest
@@ -62,6 +63,10 @@ class Found:
     """characters by script, the most frequent first, of all that was read"""
     left_out: dict[str, int] = field(default_factory=dict)
     """files of folders that are no text, by suffix"""
+    kinds: dict[str, int] = field(default_factory=dict)
+    """files by what they are read as, the most frequent first"""
+    recognized: list[str] = field(default_factory=list)
+    """a sentence for each kind of file that its name does not tell"""
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def measure_text(
     for block, answer in work_on(blocks, lambda index: ({"job": "count"}, []), processes):
         gathered.take(block, counts_of(answer))
         report(block.position)
-    measured = gathered.finish(len(sources), left_out)
+    measured = gathered.finish(sources, left_out)
     if measured.byte_count and _settled(sources, began):
         with contextlib.suppress(OSError):  # where it cannot be kept, the text is read again
             _save(path, measured)
@@ -225,11 +230,13 @@ class _Gathered:
         self._close_document()
         self._in_held_out, self._training_bytes = True, self._found.byte_count
 
-    def finish(self, files: int, left_out: Counter[str]) -> Measured:
+    def finish(self, sources: Sequence[Source], left_out: Counter[str]) -> Measured:
         """Return the whole."""
         self._close_document()
         found = self._found
-        found.files, found.left_out = files, dict(left_out.most_common())
+        found.files, found.left_out = len(sources), dict(left_out.most_common())
+        found.kinds = dict(Counter(NAMES[source.format] for source in sources).most_common())
+        found.recognized = told((source.name, source.format) for source in sources)
         found.scripts = scripts_of(self._histogram)
         kept_bytes = [int(sizes[kept].sum()) for sizes, kept in zip(self._bytes, self._kept, strict=True)]
         return Measured(

@@ -3,14 +3,25 @@ text can be written beside it."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, NamedTuple
 
 from tidegate.text.corpus import read_pieces
-from tidegate.text.encodings import SAMPLE_BYTES, is_utf8
-from tidegate.text.formats import Reading, json_objects, json_text, parquet_rows, read_documents, text_places
+from tidegate.text.encodings import SAMPLE_BYTES, decode_stream, is_utf8, text_lines
+from tidegate.text.formats import (
+    Reading,
+    json_objects,
+    json_text,
+    json_texts,
+    parquet_rows,
+    read_documents,
+    text_places,
+)
+from tidegate.text.kinds import told
 from tidegate.text.normalize import normalize
+from tidegate.text.printable import printable
 from tidegate.text.sources import Source, find_sources
 from tidegate.text.tables import Table
 
@@ -46,19 +57,23 @@ PLAIN = Layout(("text",))
 """of texts that stand alone"""
 
 
-def read_records(data: str, reading: Reading, position: Position, *, guess: bool = False) -> Iterator[Record]:
-    """Yield the documents that a file, folder or glob has, those without text too; a TidegateError for what cannot be
-    read.
+def read_records(
+    data: str, reading: Reading, position: Position, *, guess: bool = False, whole_files: bool = False
+) -> Iterator[Record]:
+    """Yield the texts that a file, folder or glob has, empty ones too; a TidegateError for what cannot be read.
 
-    guess: the encoding is one that other files had: what is UTF-8 is read as such.
+    guess: the encoding is one that other files had: what is UTF-8 is read as such. whole_files: a plain text file is
+    one text, as in training, instead of each of its lines.
     """
     sources = find_sources([data])
+    for sentence in told((source.name, source.format) for source in sources):
+        print(printable(sentence), file=sys.stderr)
     position.total = sum(source.size for source in sources)
     before = 0
     for source in sources:
         how = replace(reading, encoding="utf-8") if guess and _is_utf8(source) else reading
         with source.open() as (stream, file):
-            for record in _records(source, stream, how):
+            for record in _records(source, stream, how, whole_files):
                 position.done = before + min(file.tell(), source.size)
                 yield record
         before += source.size
@@ -69,7 +84,7 @@ def _is_utf8(source: Source) -> bool:
         return is_utf8(stream.read(SAMPLE_BYTES))
 
 
-def _records(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Record]:
+def _records(source: Source, stream: BinaryIO, reading: Reading, whole_files: bool) -> Iterator[Record]:
     if source.format in ("csv", "tsv"):
         yield from _of_table(Table(source, stream, reading.encoding), reading)
     elif source.format == "jsonl":
@@ -77,9 +92,16 @@ def _records(source: Source, stream: BinaryIO, reading: Reading) -> Iterator[Rec
         for where, document in json_objects(source, stream, reading, wanted):
             text = json_text(document, reading, f"{where},")
             yield Record(normalize(text), Layout(tuple(document)), list(document.values()))
+    elif source.format == "json":
+        for item, text in json_texts(source, stream, reading):
+            values = item if isinstance(item, dict) else {"text": text}
+            yield Record(normalize(text), Layout(tuple(values)), list(values.values()))
     elif source.format == "parquet":
         for text, row in parquet_rows(source, reading, whole=True):
             yield Record(normalize(text), Layout(tuple(row)), list(row.values()))
+    elif source.format == "text" and not whole_files:
+        parts = decode_stream(source.name, stream, reading.encoding)
+        yield from (_plain(normalize(line[:-1])) for line in text_lines(source.name, parts))
     elif source.format in ("text", "html"):  # a file is one text
         yield _plain("".join(piece.text for piece in read_pieces([source], reading)))
     else:

@@ -8,31 +8,19 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath, PurePosixPath
-from typing import BinaryIO, Literal, TypeAlias, cast
+from typing import BinaryIO, TypeAlias, cast
 
 from tidegate.errors import TidegateError, nearest
-from tidegate.text.containers import COMPRESSIONS, ERRORS, Archives, Compression, decompressed, zip_members
+from tidegate.text.binary_kinds import is_archive
+from tidegate.text.containers import ERRORS, Archives, Compression, decompressed, zip_members
 from tidegate.text.embedded_corpora import EmbeddedCorpus
+from tidegate.text.kinds import FORMATS, HEAD_BYTES, Format, in_folders, recognized, suffixes
 
 TextArgument: TypeAlias = str | Path | EmbeddedCorpus
 """What names text: a file, a folder, a glob, or an embedded corpus."""
-
-Format: TypeAlias = Literal["text", "jsonl", "csv", "tsv", "html", "parquet"]
-"""text and html: a file is one document; the others have one a line or row."""
-FORMATS: dict[str, Format] = {
-    ".txt": "text",
-    ".md": "text",
-    ".jsonl": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".html": "html",
-    ".htm": "html",
-    ".parquet": "parquet",
-}
-"""The files that are taken from a folder or a .zip; a file that is named itself may have any suffix, and is text."""
 
 MODEL_FILES = {"config.json", "tokenizer.json"}
 """A folder that holds these is a model's: its card and its log are no text to learn from."""
@@ -74,8 +62,9 @@ class Source:
 def find_sources(arguments: Sequence[TextArgument], left_out: Counter[str] | None = None) -> list[Source]:
     """Return the files that the arguments name, each once, in the order given; folders and globs in sorted order.
 
-    Folders are searched through all their levels for the suffixes of `FORMATS`, also compressed (.gz, .xz, .zst), and
-    for .zip; hidden files and folders are left out. left_out: counts the other visible files of folders by suffix.
+    Folders are searched through all their levels for the suffixes of `FORMATS`, also compressed (.gz, .bz2, .xz, .zst),
+    and for .zip; hidden files and folders are left out. left_out: counts the other visible files of folders by suffix.
+    The first bytes of each file are read: what they are of goes before a suffix that says nothing.
     """
     found: dict[str, Source] = {}
     left_out = Counter() if left_out is None else left_out
@@ -138,32 +127,39 @@ def _file(path: Path, left_out: Counter[str]) -> list[Source]:
         raise TidegateError(
             f"{path} is neither a file nor a folder: text is read more than once, so save it to a file."
         )
-    if path.suffix.lower() != ".zip":
-        kind, compression = _kind(path.name)
-        return [Source(str(path), path, kind or "text", status.st_size, compression)]
+    source = Source(str(path), path, "text", status.st_size, suffixes(path.name).compression)
+    if path.suffix.lower() == ".zip":
+        return _members(path, left_out)
+    head = _head(source)
+    if source.compression is None and is_archive(head):
+        return _members(path, left_out)
+    return [replace(source, format=recognized(source.name, head))]
+
+
+def _members(path: Path, left_out: Counter[str]) -> list[Source]:
+    """Return the sources in a .zip."""
     sources = []
     with open(path, "rb") as file:
         members = zip_members(str(path), file)
-    for member, size in members:
-        kind, compression = _kind(member)
-        if kind is None:
-            left_out[_suffix(PurePosixPath(member))] += 1
-        else:
-            sources.append(Source(f"{path}/{member}", path, kind, size, compression, member))
+    with Archives() as archives:
+        for member, size in members:
+            if not in_folders(member):
+                left_out[_suffix(PurePosixPath(member))] += 1
+                continue
+            source = Source(f"{path}/{member}", path, "text", size, suffixes(member).compression, member)
+            sources.append(replace(source, format=recognized(source.name, _head(source, archives))))
     if not sources:
         raise TidegateError(f"{path} has no text: looked for {', '.join(FORMATS)}.")
     return sources
 
 
-def _kind(name: str) -> tuple[Format | None, Compression | None]:
-    """Return the format and the compression that a file's suffixes say; no format where they say none of ours."""
-    path = PurePosixPath(name.lower())
-    compression = COMPRESSIONS.get(path.suffix)
-    return FORMATS.get(PurePosixPath(path.stem).suffix if compression else path.suffix), compression
+def _head(source: Source, archives: Archives | None = None) -> bytes:
+    with source.open(archives) as (stream, _):
+        return stream.read(HEAD_BYTES)
 
 
 def _has_text(name: str) -> bool:
-    return name.lower().endswith(".zip") or _kind(name)[0] is not None
+    return name.lower().endswith(".zip") or in_folders(name)
 
 
 def _suffix(path: PurePath) -> str:

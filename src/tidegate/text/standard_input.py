@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tidegate.errors import TidegateError
+from tidegate.text.containers import compression_of
 
 NAME = "-"
 """How standard input is named among files."""
 _BLOCK = 2**20
-_STARTS = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
-"""how compressed files begin"""
 
 
 def keep_input(stream: BinaryIO, cache: Path) -> Path:
@@ -32,8 +31,8 @@ def keep_input(stream: BinaryIO, cache: Path) -> Path:
                 file.write(block)
         if not size:
             raise TidegateError("Standard input is empty: write the text to it, as in: cat *.txt | tidegate train -")
-        compressed = next((suffix for start, suffix in _STARTS.items() if head.startswith(start)), "")
-        path = cache / f"input-{digest.hexdigest()[:32]}.txt{compressed}"
+        compression = compression_of(head)
+        path = cache / f"input-{digest.hexdigest()[:32]}.txt{f'.{compression}' if compression else ''}"
         os.replace(partial, path)
         partial = None
         return path

@@ -1,8 +1,4 @@
-"""Sentences whose tokens have tags: from CoNLL's columns, CoNLL-U or .jsonl; and the schemes of entity tags.
-
-In BIO an entity's first token has the tag B-kind and the others I-kind; in BIOES its last has E-kind, and an entity of
-one token S-kind. Tags without such a beginning, as parts of speech are, each stand for themselves.
-"""
+"""Sentences whose tokens have tags: from CoNLL's columns, CoNLL-U, tables with a token a row, or JSON."""
 
 from __future__ import annotations
 
@@ -10,17 +6,24 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tidegate.errors import TidegateError, nearest
-from tidegate.text.encodings import decode_stream
+from tidegate.text.encodings import decode_stream, text_lines
 from tidegate.text.formats import Reading, json_objects
+from tidegate.text.kinds import NAMES
 from tidegate.text.normalize import normalize, refuse_surrogates
 from tidegate.text.sources import Source, find_sources
+from tidegate.text.tables import Table
 
 MOST_TOKENS, LONGEST_TOKEN, LONGEST_TAG, MOST_TAGS = 100_000, 1000, 100, 2000
-ENTITY = re.compile(r"([BIES])-(.+)", re.DOTALL)
+Column = int | str
+"""the number of a column, counted from 1, or from the end from -1 down; or its name"""
+TOKEN_NAMES = ("token", "tokens", "word", "words", "form", "text")
+TAG_NAMES = ("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "entity")
+SENTENCE_NAMES = ("sentence #", "sentence#", "sentence", "sentence_id", "sentence id", "sent_id", "sentence_number")
+"""how columns of tables are called, in any case, where none is given"""
 
 
 class Sentence(NamedTuple):
@@ -34,95 +37,226 @@ class Sentence(NamedTuple):
 class TagReading:
     """How tagged sentences are read."""
 
-    token_column: int = 1
-    """counted from 1, or from the end from -1 down"""
-    tag_column: int | None = None
-    """by default the last; of CoNLL-U the fourth, UPOS"""
+    token_column: Column | None = None
+    """by default the first, of CoNLL-U the second, FORM; of a table, or JSON, the one that is called so"""
+    tag_column: Column | None = None
+    """by default the last, of CoNLL-U the fourth, UPOS; of a table, or JSON, the one that is called so"""
+    sentence_column: Column | None = None
+    """of a table: the one that tells sentences apart"""
     encoding: str = "utf-8"
 
 
-def read_tagged(arguments: Sequence[str], how: TagReading) -> list[Sentence]:
-    """Read tagged sentences from files, folders and globs; a TidegateError names the place of what is wrong."""
-    if not arguments:
-        raise TidegateError("No tagged sentences are named: give files of columns, .conllu or .jsonl.")
-    found: list[Sentence] = []
-    for source in find_sources(list(arguments)):
-        with source.open() as (stream, _):
-            if source.format == "jsonl":
-                records = json_objects(source, stream, Reading(how.encoding), "tokens")
-                found += [_of_record(where, record) for where, record in records]
-            else:
-                found += _columns(source, decode_stream(source.name, stream, how.encoding), how)
-    if not found:
-        raise TidegateError(f"{', '.join(arguments)}: there is no sentence in it: give tagged sentences.")
-    return found
+@dataclass
+class TaggedFile:
+    """The sentences of one file, as they are read token by token."""
 
+    name: str
+    sentences: list[Sentence] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+    """where each tag stands first"""
+    _tokens: list[str] = field(default_factory=list)
+    _tags: list[str] = field(default_factory=list)
 
-def _columns(source: Source, parts: Iterator[str], how: TagReading) -> Iterator[Sentence]:
-    """Yield the sentences of a file of columns; an empty line stands between two."""
-    is_conllu = ".conllu" in source.name.lower()
-    tag_column = how.tag_column or (4 if is_conllu else -1)
-    token_column = 2 if is_conllu and how.token_column == 1 else how.token_column
-    tokens: list[str] = []
-    tags: list[str] = []
-    first: tuple[int, int] | None = None  # the line that says how many columns there are
-    for number, line in enumerate(normalize("".join(parts)).split("\n"), 1):
-        where = f"{source.name}, line {number}"
-        if not line.strip() or line.startswith("-DOCSTART-"):
-            if tokens:
-                yield _checked(where, tokens, tags)
-                tokens, tags = [], []
-            continue
-        if is_conllu and line.startswith("#"):
-            continue
-        cells = line.split("\t") if "\t" in line else line.split(" ")
-        cells = [cell for cell in cells if cell] if not is_conllu else cells
-        if is_conllu and re.fullmatch(r"\d+[-.]\d+", cells[0]):  # a contraction, whose words follow; an empty node
-            continue
-        first = first or (number, len(cells))
-        if len(cells) != first[1]:
-            raise TidegateError(
-                f"{where} has {len(cells)} column(s), but line {first[0]} has {first[1]}: each line is a token with "
-                "all its columns, and an empty line stands between two sentences."
-            )
-        places = [column - 1 if column > 0 else len(cells) + column for column in (token_column, tag_column)]
-        if places[0] == places[1] or not all(0 <= place < len(cells) for place in places):
-            raise TidegateError(
-                f"{where} has {len(cells)} column(s), but the token is looked for in column {token_column}, the tag in "
-                f"{tag_column}: name them by --token-column and --tag-column."
-            )
-        tokens.append(cells[places[0]])
-        tags.append(cells[places[1]])
-    if tokens:
-        yield _checked(source.name, tokens, tags)
-
-
-def _of_record(where: str, record: dict[str, Any]) -> Sentence:
-    for name in ("tokens", "tags"):
-        if name not in record:
-            shown = ", ".join(map(repr, list(record)[:8]))
-            raise TidegateError(f"{where} has no field {name!r}{nearest(name, record)}; its fields: {shown}.")
-        if not isinstance(record[name], list) or not all(isinstance(one, str) for one in record[name]):
-            raise TidegateError(
-                f'{where}: its {name} are no list of strings, but {{"tokens": ["…"], "tags": ["…"]}} is wanted.'
-            )
-    if len(record["tokens"]) != len(record["tags"]):
-        raise TidegateError(f"{where} has {len(record['tokens'])} tokens, but {len(record['tags'])} tags.")
-    return _checked(where, record["tokens"], record["tags"])
-
-
-def _checked(where: str, tokens: Sequence[str], tags: Sequence[str]) -> Sentence:
-    if not 1 <= len(tokens) <= MOST_TOKENS:
-        raise TidegateError(f"{where}: the sentence has {len(tokens):,} tokens, but 1 to {MOST_TOKENS:,} are wanted.")
-    clean = tuple(normalize(token).strip() for token in tokens)
-    for tag in tags:
+    def add(self, where: str, token: str, tag: str) -> None:
+        """Add a token to the last sentence; a TidegateError names its place where it is none."""
         refuse_surrogates(tag, where)
-    for token, tag in zip(clean, tags, strict=True):
+        token, tag = normalize(token).strip(), tag.strip()
         if not token or len(token) > LONGEST_TOKEN:
             raise TidegateError(f"{where} has the token {token[:40]!r}: 1 to {LONGEST_TOKEN} characters are wanted.")
         if not tag or len(tag) > LONGEST_TAG or len(tag.split()) != 1:
             raise TidegateError(f"{where} has the tag {tag[:40]!r}: a word of 1 to {LONGEST_TAG} characters is wanted.")
-    return Sentence(clean, tuple(tags))
+        if len(self._tokens) == MOST_TOKENS:
+            raise TidegateError(f"{where}: the sentence has more than {MOST_TOKENS:,} tokens: cut it in several.")
+        self.places.setdefault(tag, where)
+        self._tokens.append(token)
+        self._tags.append(tag)
+
+    def end(self) -> None:
+        """End the last sentence, where it has tokens."""
+        if self._tokens:
+            self.sentences.append(Sentence(tuple(self._tokens), tuple(self._tags)))
+            self._tokens, self._tags = [], []
+
+
+def read_tagged(arguments: Sequence[str], how: TagReading) -> list[TaggedFile]:
+    """Read tagged sentences from files, folders and globs; a TidegateError names the place of what is wrong."""
+    if not arguments:
+        raise TidegateError("No tagged sentences are named: give files of columns, .conllu, .csv or .jsonl.")
+    files = []
+    for source in find_sources(list(arguments)):
+        if source.format in ("html", "subtitles", "parquet"):
+            raise TidegateError(
+                f"{source.name} is {NAMES[source.format]}, which has no tags: give columns, .conllu, .csv or .jsonl."
+            )
+        file = TaggedFile(source.name)
+        with source.open() as (stream, _):
+            if source.format in ("jsonl", "json"):
+                for where, record in json_objects(source, stream, Reading(how.encoding), "tokens"):
+                    _record(file, where, record, how)
+            elif source.format == "csv" or (source.format == "tsv" and _has_names(source, how)):
+                table = Table(source, stream, how.encoding)
+                places = _chosen(source.name, how, table.header)
+                _table(file, ((row.where, [row.cells[place] for place in places]) for row in table.rows()))
+            else:
+                _columns(file, "".join(decode_stream(source.name, stream, how.encoding)), how)
+        files.append(file)
+    if not any(file.sentences for file in files):
+        raise TidegateError(f"{', '.join(arguments)}: there is no sentence in it: give tagged sentences.")
+    return files
+
+
+# ---- Columns ---------------------------------------------------------------------------------------------------------
+
+
+def _columns(file: TaggedFile, text: str, how: TagReading) -> None:
+    """Read a file of columns; an empty line stands between two sentences."""
+    is_conllu = ".conllu" in file.name.lower()
+    rows = [(number, _cells(line, is_conllu)) for number, line in enumerate(normalize(text).split("\n"), 1)]
+    # the row that says how many columns there are: the first that could be no comment
+    first = next(((n, cells) for n, cells in rows if cells and not cells[0].startswith(("#", "-DOCSTART-"))), None)
+    number, cells = first or next(((n, cells) for n, cells in rows if cells), (1, []))
+    width, where = len(cells), f"line {number}"
+    token, tag = (_numbered(file.name, column) for column in (how.token_column, how.tag_column))
+    columns = token or (2 if is_conllu else 1), tag or (4 if is_conllu else -1)
+    for number, cells in rows:
+        if not cells or cells[0] == "-DOCSTART-":
+            file.end()
+            continue
+        is_comment = cells[0].startswith("#") and (is_conllu or len(cells) != width)
+        # of CoNLL-U: a contraction, whose words follow; an empty node
+        if is_comment or (is_conllu and re.fullmatch(r"\d+[-.]\d+", cells[0])):
+            continue
+        places = _places(f"{file.name}, line {number}", cells, columns, (width, where))
+        file.add(f"{file.name}, line {number}", *(cells[place] for place in places))
+    file.end()
+
+
+def _cells(line: str, is_conllu: bool) -> list[str]:
+    """Return the columns of a line, none of an empty one."""
+    if not line.strip():
+        return []
+    cells = line.split("\t") if "\t" in line else line.split(" ")
+    return cells if is_conllu else [cell for cell in cells if cell]
+
+
+def _numbered(name: str, column: Column | None) -> int | None:
+    if isinstance(column, str):
+        raise TidegateError(
+            f"{name} has columns without names, but {column!r} is looked for: give its number, counted from 1, by "
+            "--token-column or --tag-column."
+        )
+    return column
+
+
+def _places(where: str, cells: Sequence[str], columns: tuple[int, int], first: tuple[int, str]) -> list[int]:
+    if len(cells) != first[0]:
+        raise TidegateError(
+            f"{where} has {len(cells)} column(s), but {first[1]} has {first[0]}: each line is a token with all its "
+            "columns, and an empty line stands between two sentences."
+        )
+    places = [column - 1 if column > 0 else len(cells) + column for column in columns]
+    if places[0] == places[1] or not all(0 <= place < len(cells) for place in places):
+        raise TidegateError(
+            f"{where} has {len(cells)} column(s), but the token is looked for in column {columns[0]}, the tag in "
+            f"{columns[1]}: name them by --token-column and --tag-column."
+        )
+    return places
+
+
+# ---- Tables ----------------------------------------------------------------------------------------------------------
+
+
+def _has_names(source: Source, how: TagReading) -> bool:
+    """Whether a .tsv is a table whose first line names its columns: most have no such line."""
+    if any(isinstance(column, str) for column in (how.token_column, how.tag_column, how.sentence_column)):
+        return True
+    with source.open() as (stream, _):
+        first = next(text_lines(source.name, decode_stream(source.name, stream, how.encoding)), "")
+    header = first.rstrip("\n").split("\t")
+    return _known(header, TOKEN_NAMES) is not None and _known(header, TAG_NAMES) is not None
+
+
+def _known(header: Sequence[str], names: Sequence[str]) -> int | None:
+    """Return where a header has one of some names, in any case; the earlier names first."""
+    lower = [name.strip().lower() for name in header]
+    return next((lower.index(name) for name in names if name in lower), None)
+
+
+def _chosen(name: str, how: TagReading, header: list[str]) -> list[int]:
+    """Return where a table has the token, the tag, and, where it has one, what tells sentences apart."""
+    wanted = (
+        ("token", how.token_column, TOKEN_NAMES),
+        ("tag", how.tag_column, TAG_NAMES),
+        ("sentence", how.sentence_column, SENTENCE_NAMES),
+    )
+    places = []
+    for what, column, names in wanted:
+        place = _known(header, names) if column is None else _place(header, column)
+        if place is not None:
+            places.append(place)
+        elif what != "sentence" or column is not None:
+            near = nearest(column, header) if isinstance(column, str) else ""
+            raise TidegateError(
+                f"{name} has no column for the {what}{f', {column!r}' if column else ''}{near}; its columns: "
+                f"{', '.join(map(repr, header))[:500]}. Name it by --{what}-column."
+            )
+    if len(set(places)) < len(places):
+        raise TidegateError(
+            f"{name}: one column is looked for as two of token, tag and sentence: name them by --token-column, "
+            "--tag-column and --sentence-column."
+        )
+    return places
+
+
+def _place(header: Sequence[str], column: Column) -> int | None:
+    if isinstance(column, str):
+        return list(header).index(column) if column in header else None
+    place = column - 1 if column > 0 else len(header) + column
+    return place if 0 <= place < len(header) else None
+
+
+def _table(file: TaggedFile, rows: Iterator[tuple[str, list[str]]]) -> None:
+    """Read the rows of a table, each a token. A sentence begins where the id of sentences changes, whether it stands on
+    every row or on the first alone; without one after a row of empty cells, or an empty line."""
+    known, line = "", 0
+    for where, (token, tag, *sentence) in rows:
+        before, line = line, int(where.rsplit(" ", 1)[1])
+        if sentence and sentence[0].strip() not in ("", known):
+            file.end()
+            known = sentence[0].strip()
+        elif not sentence and (line > before + 1 or not (token + tag).strip()):
+            file.end()
+        if (token + tag).strip() or sentence:
+            file.add(where, token, tag)
+    file.end()
+
+
+# ---- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def _record(file: TaggedFile, where: str, record: dict[str, Any], how: TagReading) -> None:
+    names = [
+        column if isinstance(column, str) else usual
+        for column, usual in ((how.token_column, "tokens"), (how.tag_column, "tags"))
+    ]
+    for name, flag in zip(names, ("--token-column", "--tag-column"), strict=True):
+        if name not in record:
+            shown = ", ".join(map(repr, list(record)[:8]))
+            raise TidegateError(
+                f"{where} has no field {name!r}{nearest(name, record)}; its fields: {shown}. Name it by {flag}."
+            )
+        if not isinstance(record[name], list) or not all(isinstance(one, str) for one in record[name]):
+            raise TidegateError(
+                f'{where}: its {name} are no list of strings, but {{"tokens": ["…"], "tags": ["…"]}} is wanted.'
+            )
+    tokens, tags = (record[name] for name in names)
+    if len(tokens) != len(tags):
+        raise TidegateError(f"{where} has {len(tokens)} tokens, but {len(tags)} tags.")
+    if not tokens:
+        raise TidegateError(f"{where}: the sentence has 0 tokens, but 1 to {MOST_TOKENS:,} are wanted.")
+    for number, (token, tag) in enumerate(zip(tokens, tags, strict=True), 1):
+        file.add(f"{where}, token {number},", token, tag)
+    file.end()
 
 
 def sentences_digest(sentences: Sequence[Sentence]) -> str:
@@ -131,91 +265,3 @@ def sentences_digest(sentences: Sequence[Sentence]) -> str:
     for sentence in sentences:
         digest.update(json.dumps(sentence, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
-
-
-# ---- Schemes ---------------------------------------------------------------------------------------------------------
-
-
-class Entity(NamedTuple):
-    """A stretch of tokens of one kind."""
-
-    kind: str
-    first: int
-    last: int
-    """inclusive"""
-
-
-def check_scheme(tags: Sequence[str]) -> bool:
-    """Return whether different tags are those of entities; a TidegateError where most are, and some are no tags at
-    all: one slip would have all of them learnt each for itself."""
-    others = [tag for tag in tags if tag != "O" and not ENTITY.fullmatch(tag)]
-    if others and 2 * len(others) <= len([tag for tag in tags if tag != "O"]):
-        raise TidegateError(
-            f"Most tags are those of entities, but there is also the tag {others[0]!r}, neither O nor B-, I-, E- or S- "
-            "and a kind: mend it, or name the right --tag-column."
-        )
-    return are_entities(tags)
-
-
-def are_entities(tags: Sequence[str]) -> bool:
-    """Whether tags are those of entities: each of them O, or B-, I-, E- or S- and a kind."""
-    return any(tag != "O" for tag in tags) and all(tag == "O" or ENTITY.fullmatch(tag) for tag in tags)
-
-
-def entities(tags: Sequence[str]) -> list[Entity]:
-    """Return the entities of a sentence's tags, BIO or BIOES, as conlleval and seqeval count them: what begins wrongly,
-    such as I- after O, begins an entity all the same."""
-    found: list[Entity] = []
-    before, kind_before, first = "O", "", 0
-    for place, tag in enumerate([*tags, "O"]):
-        match = ENTITY.fullmatch(tag)
-        prefix, kind = (match[1], match[2]) if match else ("O", "")
-        inside = before != "O"
-        ends = inside and (before in "ES" or prefix in ("B", "S", "O") or kind != kind_before)
-        if ends:
-            found.append(Entity(kind_before, first, place - 1))
-        begins = prefix in ("B", "S") or (prefix in ("I", "E") and (ends or not inside))
-        if begins:
-            first = place
-        before, kind_before = prefix, kind
-    return found
-
-
-def to_bioes(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return the tags of the same entities in BIOES."""
-    found = ["O"] * len(tags)
-    for kind, first, last in entities(tags):
-        found[first : last + 1] = [f"I-{kind}"] * (last - first + 1)
-        found[first], found[last] = (f"S-{kind}",) * 2 if first == last else (f"B-{kind}", f"E-{kind}")
-    return tuple(found)
-
-
-def to_bio(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return the tags of the same entities in BIO."""
-    found = ["O"] * len(tags)
-    for kind, first, last in entities(tags):
-        found[first : last + 1] = [f"B-{kind}", *[f"I-{kind}"] * (last - first)]
-    return tuple(found)
-
-
-def allowed_bioes(tags: Sequence[str]) -> tuple[list[bool], list[list[bool]], list[bool]]:
-    """Return which tags may begin a sentence, ``(K,)``, which may follow which, ``(K, K)``, from row to column, and
-    which may end one, ``(K,)``: those of BIOES; all where the tags are none of entities."""
-    if not are_entities(tags):
-        return [True] * len(tags), [[True] * len(tags) for _ in tags], [True] * len(tags)
-
-    def goes_on(tag: str) -> str | None:
-        return tag[2:] if tag[0] in "BI" and tag != "O" else None
-
-    def begun(tag: str) -> str | None:
-        return tag[2:] if tag[0] in "IE" and tag != "O" else None
-
-    start = [begun(tag) is None for tag in tags]
-    pairs = [[goes_on(one) == begun(two) for two in tags] for one in tags]
-    return start, pairs, [goes_on(tag) is None for tag in tags]
-
-
-def repaired(tags: Sequence[str], bioes: bool) -> int:
-    """Return how many of a sentence's tags another stands for, of the same entities, once each begins and ends as BIO,
-    or BIOES, wants: I- after O, or in BIOES a B- that nothing goes on."""
-    return sum(a != b for a, b in zip(tags, (to_bioes if bioes else to_bio)(tags), strict=True))

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, font_manager
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tidegate.folder.atomic import write_atomically
 from tidegate.training.comparison import Group
+from tidegate.training.picture_fonts import families, is_drawable
 from tidegate.training.summary import RunSummary
 
-LATIN_FONT = "DejaVu Sans"
-"""comes with matplotlib"""
-CHINESE_FONTS = (
-    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "SimHei", "Arial Unicode MS",
-    "Droid Sans Fallback",
-)  # fmt: skip
 STYLES = ("-", "--", ":", "-.")
 ROW_INCHES = 4.2
 MARKED = 60
@@ -43,8 +36,10 @@ def draw_comparison(path: Path, groups: Sequence[Group], names: Mapping[Path, st
         return 0
     figure = Figure(figsize=(13, ROW_INCHES * len(drawn)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
+    fonts = families([group.text for group, _ in drawn] + [names[run.path] for _, curves in drawn for run, _ in curves])
     for (group, curves), axes in zip(drawn, figure.subplots(len(drawn), 2, sharey="row", squeeze=False), strict=True):
-        _draw_group(axes, group, curves, [_label(run, names, numbers) for run, _ in curves], len(groups) > 1)
+        labels = [_label(run, names, numbers, fonts) for run, _ in curves]
+        _draw_group(axes, group, curves, labels, len(groups) > 1, fonts)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": "tidegate"})
     write_atomically(path, picture.getvalue())
@@ -62,7 +57,12 @@ def _curves(group: Group, numbers: Mapping[Path, int]) -> list[tuple[RunSummary,
 
 
 def _draw_group(
-    axes: Sequence[Axes], group: Group, curves: list[tuple[RunSummary, list[float]]], labels: list[str], several: bool
+    axes: Sequence[Axes],
+    group: Group,
+    curves: list[tuple[RunSummary, list[float]]],
+    labels: list[str],
+    several: bool,
+    fonts: list[str],
 ) -> None:
     colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
     for number, ((run, losses), label) in enumerate(zip(curves, labels, strict=True)):
@@ -84,33 +84,15 @@ def _draw_group(
     axes[0].set_xlabel("million tokens read")
     axes[1].set_xlabel("minutes")
     if several:
-        title = f"text {group.letter}" + (f": {group.text}" if _is_drawable(group.text) else "")
-        axes[0].set_title(title, loc="left", family=_families())
+        title = f"text {group.letter}" + (f": {group.text}" if is_drawable(group.text, fonts) else "")
+        axes[0].set_title(title, loc="left", family=fonts)
     for axis in axes:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), prop={"family": _families()})
+    axes[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), prop={"family": fonts})
 
 
-def _label(run: RunSummary, names: Mapping[Path, str], numbers: Mapping[Path, int]) -> str:
+def _label(run: RunSummary, names: Mapping[Path, str], numbers: Mapping[Path, int], fonts: list[str]) -> str:
     name = names[run.path]
     # matplotlib reads $ as mathematics, and leaves a label that begins with an underscore out
-    return f"{numbers[run.path]}  {name if _is_drawable(name) else run.model}".replace("$", r"\$")
-
-
-@cache
-def _families() -> list[str]:
-    """Return the fonts that are tried for a character, one after another."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return [LATIN_FONT, *[name for name in CHINESE_FONTS if name in installed][:1]]
-
-
-@cache
-def _characters() -> frozenset[int]:
-    """Return all characters that those fonts can draw."""
-    fonts = [font_manager.get_font(font_manager.findfont(family)) for family in _families()]
-    return frozenset(code for font in fonts for code in font.get_charmap())
-
-
-def _is_drawable(text: str) -> bool:
-    return all(ord(character) in _characters() for character in text)
+    return f"{numbers[run.path]}  {name if is_drawable(name, fonts) else run.model}".replace("$", r"\$")

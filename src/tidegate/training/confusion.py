@@ -5,30 +5,25 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tidegate.folder.atomic import write_atomically
-from tidegate.folder.card import markdown_table
+from tidegate.folder.card import markdown_table, markdown_text
+from tidegate.training.picture_fonts import families, is_drawable
 
 PICTURE = "confusion.png"
 MOST_SHOWN = 40
 """labels of a table or a picture that one can read; of more, those with the most errors are shown"""
 WITH_COUNTS = 20
 """labels up to which each field of the picture has room for its count"""
-FONTS = (
-    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "PingFang SC",
-    "Hiragino Sans GB", "Microsoft YaHei", "SimHei", "Arial Unicode MS", "Droid Sans Fallback",
-)  # fmt: skip
-"""fonts with Chinese characters, as systems have them; the one of the pictures has none"""
 
 
 @dataclass(frozen=True)
@@ -50,36 +45,44 @@ class Confusion:
         rows = [(name, *(f"{n:,}" for n in row)) for name, row in zip(self.names, self.counts, strict=True)]
         return markdown_table(("", *self.names), rows)
 
+    @cached_property
+    def fonts(self) -> list[str]:
+        """The fonts of the picture."""
+        return families(self.names)
+
+    def key(self) -> str:
+        """Return a sentence with the labels that the picture shows by their numbers, because no font of this machine
+        has their characters; empty where there are none."""
+        pairs = zip(self.numbers, self.names, strict=True)
+        numbered = [f"{number} {name}" for number, name in pairs if not is_drawable(name, self.fonts)]
+        if not numbered:
+            return ""
+        return markdown_text(f"{PICTURE} shows these labels by their numbers: {', '.join(numbered)}.")
+
     def draw(self, path: Path) -> None:
         """Draw each row as shares of its label's texts, with the counts where there is room."""
         shares = self.counts / self.texts[:, None].clip(1)
-        font = han_font()
-        # labels that the font lacks are numbered as the report's table has them
         pairs = zip(self.names, self.numbers, strict=True)
-        shown = [name if font or name.isascii() else str(number) for name, number in pairs]
-        family: dict[str, Any] = {"fontfamily": [font, "DejaVu Sans"]} if font else {}
+        shown = [name if is_drawable(name, self.fonts) else str(number) for name, number in pairs]
+        # a label is no formula, whatever it has between two dollar signs
+        look: dict[str, Any] = {"fontfamily": self.fonts, "parse_math": False}
         side = max(4.0, 0.45 * len(shown) + 2)
         figure = Figure(figsize=(side, side), dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
         axis = figure.subplots()
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axis.set_xticks(range(len(shown)), shown, rotation=45, ha="right", **family)
-        axis.set_yticks(range(len(shown)), shown, **family)
+        axis.set_xticks(range(len(shown)), shown, rotation=45, ha="right", **look)
+        axis.set_yticks(range(len(shown)), shown, **look)
         axis.set_xlabel("label given")
         axis.set_ylabel("label")
+        if self.key():
+            axis.set_title("numbers: see the key in report.md", fontsize=8)
         for (row, column), count in np.ndenumerate(self.counts) if len(shown) <= WITH_COUNTS else ():
             color = "white" if shares[row, column] > 0.5 else "black"
             axis.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=8)
         picture = io.BytesIO()
         figure.savefig(picture, format="png", metadata={"Software": "tidegate"})
         write_atomically(path, picture.getvalue())
-
-
-@cache
-def han_font() -> str | None:
-    """Return the name of a font of this machine that has Chinese characters, None where it has none that is known."""
-    known = {font.name for font in fontManager.ttflist}
-    return next((name for name in FONTS if name in known), None)
 
 
 def confused(targets: NDArray[Any], given: NDArray[Any], labels: int) -> csr_array:

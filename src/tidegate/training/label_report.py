@@ -196,7 +196,7 @@ def write_report(
     shown = shown_confusion(counts, there, names)
     how = "a row a label, a column a label given"
     how += "" if len(shown.names) == len(names) else f", the {len(shown.names) - 1} labels with the most errors"
-    lines += [f"## Confusion, {part}: {how}", shown.table()]
+    lines += [f"## Confusion, {part}: {how}", shown.table(), *([key] if (key := shown.key()) else [])]
     shown.draw(folder / PICTURE)
     lines += [f"## Worst errors, {part}", *_worst(names, last)]
     write_atomically(folder / REPORT, ("\n\n".join(lines) + "\n").encode("utf-8", "replace"))

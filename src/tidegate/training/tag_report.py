@@ -10,7 +10,8 @@ from typing import Any
 
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.card import markdown_table
-from tidegate.text.tagged import Sentence, are_entities, entities
+from tidegate.text.entities import are_entities, entities
+from tidegate.text.tagged import Sentence
 
 REPORT, FIGURES = "report.md", "report.json"
 CONFUSED = 20

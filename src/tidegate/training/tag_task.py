@@ -21,17 +21,11 @@ from tidegate.folder.tagger_folder import TaggerFolder, write_tagger
 from tidegate.labelling import LabelConfig
 from tidegate.models.tagger import Tagger, TaggerShape, WordBatch
 from tidegate.nn.dropout import DropoutMasks
+from tidegate.text.entities import are_entities, repaired, to_bioes
 from tidegate.text.labelled import stratified
-from tidegate.text.tagged import (
-    Sentence,
-    TagReading,
-    are_entities,
-    check_scheme,
-    read_tagged,
-    repaired,
-    sentences_digest,
-    to_bioes,
-)
+from tidegate.text.sentence_ends import cut_at_ends, joined
+from tidegate.text.tag_schemes import respell, same_kinds
+from tidegate.text.tagged import Sentence, TaggedFile, TagReading, read_tagged, sentences_digest
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.tokenizers.base import canonical_digest
 from tidegate.text.word_features import EncodedSentence, SentenceEncoder, WordVocabulary
@@ -65,6 +59,8 @@ class TagSplit(NamedTuple):
     """tags of all sentences that were repaired, see `repaired`"""
     left_out: int
     """sentences that are not learnt from because the very same is held out"""
+    said: tuple[str, ...]
+    """how the tags and the sentences were read, where that is not as usual"""
 
     @property
     def are_entities(self) -> bool:
@@ -74,22 +70,20 @@ class TagSplit(NamedTuple):
 
 def read_tag_split(data: DataConfig, labels: LabelConfig, seed: int) -> TagSplit:
     """Read tagged sentences and split them; a TidegateError for what the user can mend."""
-    how = TagReading(labels.token_column, labels.tag_column, data.encoding)
-    whole = read_tagged(data.data, how)
+    whole, held_out, test, said = _read(data, labels)
     left_out = 0
-    if data.validation_data is None:
-        places, held_out = stratified([()] * len(whole), data.validation, seed)
-        validation = [whole[i] for i in held_out]
+    if held_out is None:
+        places, others = stratified([()] * len(whole), data.validation, seed)
+        validation = [whole[i] for i in others]
         known = set(validation)
         train = [whole[i] for i in places if whole[i] not in known]
         left_out = len(places) - len(train)
     else:
-        train, validation = whole, read_tagged((data.validation_data,), how)
-    test = None if labels.test_data is None else read_tagged((labels.test_data,), how)
+        train, validation = whole, held_out
     parts = [train, validation, *([] if test is None else [test])]
     digest = canonical_digest([sentences_digest(part) for part in parts])
     mended = 0
-    if check_scheme(_tags([sentence for part in parts for sentence in part])):
+    if are_entities(_tags([sentence for part in parts for sentence in part])):
         bioes = any(tag[:2] in ("E-", "S-") for part in parts for tag in _tags(part))
         mended = sum(repaired(s.tags, bioes) for part in parts for s in part)
         for part in parts:
@@ -100,7 +94,46 @@ def read_tag_split(data: DataConfig, labels: LabelConfig, seed: int) -> TagSplit
             f"The sentences have {len(tags)} tag ({', '.join(tags)}), but two and more are wanted: is it the right "
             "--tag-column?"
         )
-    return TagSplit(tuple(tags), train, validation, test, digest, mended, left_out)
+    return TagSplit(tuple(tags), train, validation, test, digest, mended, left_out, tuple(said))
+
+
+class TagTexts(NamedTuple):
+    """The sentences that are named, with their tags in the usual spelling, and what is to be said of them."""
+
+    whole: list[Sentence]
+    validation: list[Sentence] | None
+    test: list[Sentence] | None
+    said: list[str]
+
+
+def _read(data: DataConfig, labels: LabelConfig) -> TagTexts:
+    how = TagReading(labels.token_column, labels.tag_column, labels.sentence_column, data.encoding)
+    named = [data.data, *((one,) if one is not None else None for one in (data.validation_data, labels.test_data))]
+    parts = [None if arguments is None else read_tagged(arguments, how) for arguments in named]
+    files = [file for part in parts for file in part or []]
+    said = respell(files)
+    entities = are_entities(sorted({tag for file in files for sentence in file.sentences for tag in sentence.tags}))
+    for file in files:
+        said += _cut(file, entities, labels.cut_sentences)
+    whole, validation, test = ([s for file in part or [] for s in file.sentences] for part in parts)
+    validation, renamed = same_kinds(whole, validation)
+    test, renamed_as_well = same_kinds(whole, test)
+    # a file may be named twice, and what is said of it stands once
+    said = list(dict.fromkeys([*said, *renamed, *renamed_as_well]))
+    return TagTexts(whole, None if parts[1] is None else validation, None if parts[2] is None else test, said)
+
+
+def _cut(file: TaggedFile, entities: bool, at_ends: bool) -> list[str]:
+    """Cut the sentences of a file at their ends, or return a warning where they seem to be joined."""
+
+    def is_outside(tag: str) -> bool:
+        return tag == "O" or not entities
+
+    if not at_ends:
+        return list(filter(None, [joined(file.name, file.sentences, is_outside)]))
+    before = len(file.sentences)
+    file.sentences = [part for sentence in file.sentences for part in cut_at_ends(sentence, is_outside)]
+    return [f"{file.name}: {before:,} sentences cut into {len(file.sentences):,} at their ends."]
 
 
 def _tags(sentences: Sequence[Sentence]) -> list[str]:
@@ -278,10 +311,11 @@ class TagTask:
         """See `Task`."""
         split = self.split
         test = "" if split.test is None else f", {len(split.test):,} to test"
-        what = "of entities, in BIOES" if split.are_entities else "each for itself"
+        what = "of entities, in BIOES; the tagger gives BIO" if split.are_entities else "each for itself"
         said = [
             f"Sentences: {len(split.train):,} to learn {len(split.tags):,} tags from ({what}), "
             f"{len(split.validation):,} to validate{test}; {feed.windows:,} steps an epoch",
+            *split.said,
             f"{len(self.vocabulary.words):,} words and {len(self.vocabulary.characters):,} characters have a vector.",
         ]
         known = set(split.tags)

@@ -265,7 +265,8 @@ def _language_stage(
     its own; one that is there already, of the same text and settings, is gone on with. Returns the exit code."""
     text, labels, t, target = [*samples.texts], settings.labels, settings.training, stage.target
     for argument in labels.unlabelled:
-        text += [one for one in read_texts(argument, settings.data.columns, settings.data.encoding) if one.strip()]
+        found = read_texts(argument, settings.data.columns, settings.data.encoding, whole_files=True)
+        text += [one for one in found if one.strip()]
     # sorted first: the same texts make the same model, whichever of them have labels
     distinct = sorted(set(text))
     order = np.random.Generator(np.random.PCG64(t.seed)).permutation(len(distinct))

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from tidegate.config import DataConfig
 from tidegate.errors import TidegateError
 from tidegate.text.embedded_corpora import embedded_corpus
 from tidegate.text.formats import Reading
 from tidegate.text.prepare import Prepared, prepare
+from tidegate.text.printable import printable
 from tidegate.text.standard_input import NAME, keep_input
 from tidegate.text.tokenizer import Tokenizer
 
@@ -65,7 +67,7 @@ def prepare_text(
     """Prepare the text that the settings name, with a bar; `tokenizer` where the model has one already, `joins` where
     it gets the text's tokens besides its own."""
     with waiting(console, "preparing the text") as progress:
-        return prepare(
+        prepared = prepare(
             data.data or (embedded_corpus(data.corpus),),
             tokenizer=tokenizer,
             joins=joins,
@@ -79,3 +81,6 @@ def prepare_text(
             cache=cache_folder(cache),
             progress=lambda label, done, total: progress(done, total),
         )
+    for sentence in prepared.found.recognized:
+        console.print(Text(printable(sentence)), soft_wrap=True)
+    return prepared
