@@ -55,7 +55,7 @@ def test_telegram(tmp_path, assistant):
     found, notes = read(tmp_path, CHAT, "result.json", assistant=assistant)
     assert found == TALKS
     assert notes.sentences()[0] == "Read 2 conversations, Telegram export form."
-    assert any("1 messages without text" in sentence for sentence in notes.sentences())
+    assert any("(1): messages without text" in sentence for sentence in notes.sentences())
     assert not notes.ignored
 
 
@@ -105,7 +105,7 @@ def test_chatgpt_follows_the_current_node_to_the_root(tmp_path):
     # without a current node: the last leaf
     assert found == [talk, talk]
     assert notes.sentences()[0] == "Read 2 conversations, ChatGPT export form."
-    assert any("4 tool calls" in sentence for sentence in notes.sentences())
+    assert any("(4): tool calls" in sentence for sentence in notes.sentences())
 
 
 @pytest.mark.parametrize(
