@@ -294,5 +294,15 @@ def test_no_files(tmp_path):
         list(read_dialogues(find_dialogues([str(tmp_path / "d.txt")])))
 
 
+@pytest.mark.parametrize("name", ["d.jsonl", "d.json", "d.csv"])
+def test_encodings(tmp_path, name):
+    text = f"问,答\n{Q},{A}\n" if name.endswith("csv") else LINE
+    (tmp_path / name).write_bytes(text.encode("gb18030"))
+    for encoding in ("GBK", "auto"):
+        assert list(read_dialogues([tmp_path / name], encoding)) == [TWO]
+    with pytest.raises(TidegateError, match="There is no encoding 'gbx'"):
+        list(read_dialogues([tmp_path / name], "gbx"))
+
+
 def test_standard_input_is_kept_under_another_name(tmp_path):
     assert written(tmp_path, LINE, "input-1234.txt")[0] == [TWO]

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from tidegate.errors import TidegateError
 from tidegate.text.containers import COMPRESSIONS, ERRORS, decompressed
 from tidegate.text.conversations.lists import is_list
-from tidegate.text.encodings import decode_stream
+from tidegate.text.encodings import canonical, decode_stream
 from tidegate.text.formats import Reading, table_cells
 from tidegate.text.sources import Format, Source
 
@@ -45,7 +45,7 @@ def find_dialogues(arguments: Sequence[str]) -> list[Path]:
 
 def records(path: Path, encoding: str) -> Iterator[tuple[str, Any]]:
     """Yield the place and the content of each record of a file; a TidegateError says what is wrong with it."""
-    suffix, compression = _suffix(path), COMPRESSIONS.get(path.suffix.lower())
+    suffix, compression, encoding = _suffix(path), COMPRESSIONS.get(path.suffix.lower()), canonical(encoding)
     try:
         with ExitStack() as stack:
             stream = decompressed(stack.enter_context(path.open("rb")), compression, stack)
