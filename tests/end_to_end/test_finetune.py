@@ -212,12 +212,14 @@ def test_a_model_that_answers(place, helper):
 @pytest.fixture(scope="module")
 def clerk(place):
     """An adapter fine-tuned on a table of single questions and answers, some of them twice; and what was printed."""
-    rows = [("潮是什么？", "海水涨落。"), ("what goes out?", "the tide."), ("月呢？", "在天上。")] * 30
+    rows = [("潮起", "潮落。"), ("the tide", "comes in."), ("月明", "江上。")] * 30
     table = "\n".join(["frage,antwort,id", *(f"{q},{a},7" for q, a in rows)])
     (place / "faq.csv").write_text(table, encoding="utf-8")
+    lines = "{% for m in messages %}{{ m.content }}\n{% endfor %}"  # of what the base's vocabulary has
+    (place / "lines.jinja").write_text(lines, encoding="utf-8")
     out = command(
         "finetune", place / "base", place / "faq.csv", "--task", "instruct", "--columns", "frage",
-        "--columns", "antwort", "--keep-duplicates", "--template", "labels-zh", "--new-tokens", "unknown",
+        "--columns", "antwort", "--keep-duplicates", "--template", place / "lines.jinja",
         "--lora-rank", 4, *SMALL, "--steps", 30, "--out", place / "clerk",
     )  # fmt: skip
     return out
@@ -230,20 +232,26 @@ def test_what_was_read_is_said(clerk):
     assert "tidegate chat" in clerk
 
 
+def questions(*words):
+    """Ask a model three questions, the first and the last the same."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tidegate", "chat", *map(str, words)], input="潮起\n月明\n潮起\n", capture_output=True,
+        text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.mark.usefixtures("clerk")
 def test_single_questions_are_answered_each_by_itself(place):
     """The same answer to the same question, whatever was asked before; with an adapter and where it is merged."""
     command("merge", place / "base", "--adapter", place / "clerk", "--out", place / "clerk-merged")
     for words in ([place / "base", "--adapter", place / "clerk"], [place / "clerk-merged"]):
-        asked = subprocess.run(
-            [sys.executable, "-m", "tidegate", "chat", *map(str, words), "--temperature", "0", "--max-tokens", "8"],
-            input="潮是什么？\n月呢？\n潮是什么？\n", capture_output=True, text=True, encoding="utf-8",
-        )  # fmt: skip
-        assert asked.returncode == 0, asked.stderr
+        asked = questions(*words, "--temperature", 0, "--max-tokens", 8)
         assert "Each question begins a new conversation" in asked.stderr
         first, _, third = asked.stdout.splitlines()
         assert first == third
-    assert "Each question begins" not in command("chat", place / "clerk-merged", "--single-turn", "false")
+    assert "Each question begins" not in questions(place / "clerk-merged", "--single-turn", "false").stderr
     for folder in ("clerk", "clerk-merged"):
         card = (place / folder / "README.md").read_text("utf-8")
         assert "tidegate chat " in card
@@ -251,9 +259,9 @@ def test_single_questions_are_answered_each_by_itself(place):
         assert "tidegate generate" not in card
     model = tidegate.load(place / "base", [place / "clerk"])
     cold = tidegate.Sampling(temperature=0)
-    assert model.chat("潮是什么？", sampling=cold, max_tokens=8).strip() == first
+    assert model.chat("潮起", sampling=cold, max_tokens=8).strip() == first
     with pytest.raises(TidegateError, match="did not learn to answer"):
-        tidegate.load(place / "base").chat("潮是什么？")
+        tidegate.load(place / "base").chat("潮起")
 
 
 def test_a_loaded_model_chats(helper):
