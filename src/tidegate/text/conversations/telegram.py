@@ -96,7 +96,7 @@ def _text(place: str, entry: Mapping[str, Any]) -> str:
     """Return the text of a message: a string, or a list of strings and of links, names, words in bold …"""
     text = entry.get("text", "")
     parts = text if isinstance(text, list) else [text]
-    found = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    found: list[Any] = [part.get("text") if isinstance(part, dict) else part for part in parts]
     if not all(isinstance(part, str) for part in found):
         raise TidegateError(f"{place}: its text is not a string or a list of strings and entities, as in an export.")
     return "".join(found)

@@ -101,7 +101,7 @@ def _role(place: str, raw: Mapping[str, Any]) -> str:
 
 def _is_call(raw: Mapping[str, Any]) -> bool:
     """Whether a message without text calls a tool, or says what one returned."""
-    parts = next((raw[name] for name in CONTENT_FIELDS if isinstance(raw.get(name), list)), [])
+    parts: list[Any] = next((raw[name] for name in CONTENT_FIELDS if isinstance(raw.get(name), list)), [])
     kinds = [str(part.get("type")) for part in parts if isinstance(part, dict)]
     return any(raw.get(name) for name in CALL_FIELDS) or (bool(kinds) and all(kind[:4] == TOOL for kind in kinds))
 
