@@ -82,6 +82,14 @@ def _answers(folder: Path) -> None:
         turns = ([{"role": "user", "content": f"{question} {number}"}, said] for number in range(40))
         lines = [json.dumps({"messages": messages}, ensure_ascii=False) for messages in turns]
         (folder / name).write_text("\n".join(lines), encoding="utf-8")
+    for name, columns in (("my-answers.csv", ("customer", "reply")), ("客服.csv", ("客户", "回复"))):
+        _written(folder / name, columns, [(f"Is anyone there? 有人吗？{n}", "Nobody. 没有。") for n in range(40)])
+    senders = [("Ann", "Hello?"), ("Ben", "Yes."), ("阿莉", "在吗？"), ("小安", "在。")] * 20
+    said = [
+        {"id": n, "type": "message", "date": "2026-01-01T00:00:00", "from": name, "text": text}
+        for n, (name, text) in enumerate(senders)
+    ]
+    (folder / "result.json").write_text(json.dumps({"messages": said}, ensure_ascii=False), encoding="utf-8")
 
 
 def _old_and_new(folder: Path) -> None:

@@ -35,6 +35,9 @@ WRONG = [
     ({"replay": 0.1}, "no old text"),
     ({"replay": 0.95, "old": "text"}, "replay is 0.95"),
     ({"old": ""}, "old is ''"),
+    ({"task": "chat", "new_tokens": "replace"}, "keeps the model's vocabulary"),
+    ({"task": "lm", "assistant": "Ben"}, "assistant is Ben, but the task lm"),
+    ({"task": "classify", "template": "turns"}, "template is turns, but the task classify"),
 ]
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tidegate import native
 from tidegate.config import check_paths, within
 from tidegate.errors import TidegateError
-from tidegate.folder.bases import find_model
-from tidegate.folder.chat_file import read_template, read_template_file
-from tidegate.runtime.model import load
+from tidegate.folder.chat_file import Chat, read_template_file
+from tidegate.runtime.model import Model, load
 from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.session import Session
 from tidegate.text.chat_template import ChatTemplate
-from tidegate.text.dialogue import message
+from tidegate.text.conversations.message import message
 
+ALONE = (
+    "Each question begins a new conversation: the model learned from single questions and their answers "
+    "(--single-turn false keeps what was said before)."
+)
 HELP = "/new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer"
 
 
@@ -36,6 +39,9 @@ class ChatSettings:
     """What a new conversation begins with, where the model learnt such beginnings."""
     template: str | None = None
     """How a conversation becomes a text, see tidegate finetune; by default that of the adapter or the model."""
+    single_turn: bool | None = None
+    """Begin a new conversation with each question; by default where the model learned from single questions and their
+    answers."""
     max_tokens: int = 400
     """Longest answer, in tokens."""
 
@@ -47,18 +53,20 @@ class ChatSettings:
 def chat(settings: ChatSettings, sampling: Sampling) -> int:
     """Talk until the questions end; returns the exit code."""
     model = load(settings.model, settings.adapter)
-    template = _template(settings)
-    session = Session(model, template, settings.system)
+    chat = _chat(settings, model)
+    session = Session(model, chat.template, settings.system, chat.single_turn)
     file = Path(settings.session) if settings.session is not None else None
     if file is not None and file.exists():
         session.restore(file)
     _say(f"Kernels: {native.describe(native.default_threads())}")
     _say(f"{HELP}." + (f" Going on after {session.turns} answers." if session.turns else ""))
+    if chat.single_turn:
+        _say(ALONE)
     for question in _questions():
         if question == "/quit":
             break
         if question == "/new":
-            session = Session(model, template, settings.system)
+            session = Session(model, chat.template, settings.system, chat.single_turn)
             _say("A new conversation.")
         elif question in ("/help", "/?"):
             _say(HELP)
@@ -77,23 +85,27 @@ def _answer(session: Session, question: str, sampling: Sampling, max_tokens: int
             for piece in answer:
                 out.write(piece)
         except KeyboardInterrupt:
-            answer.close()  # type: ignore[attr-defined]  # a generator, which then takes the conversation on
+            answer.close()  # it then takes the conversation on
     except TidegateError as error:  # what the vocabulary lacks: another question may do
         _say(f"tidegate: {error}")
     out.end_line()
 
 
-def _template(settings: ChatSettings) -> ChatTemplate:
-    if settings.template is not None:
+def _chat(settings: ChatSettings, model: Model) -> Chat:
+    """Return how to talk with the model: as its folder says, but for what is given."""
+    chat = None
+    if settings.template is None:
+        chat = model.read_chat()
+        if chat is None:
+            raise TidegateError(
+                f"{settings.model} did not learn to answer (no chat_template.jinja in it): fine-tune it on "
+                f"conversations, tidegate finetune {settings.model} dialogues.jsonl --task chat, or try it with "
+                "--template labels."
+            )
+    else:
         path = Path(settings.template)
-        return read_template_file(path) if path.is_file() else ChatTemplate.of(settings.template)
-    for folder in (*map(Path, settings.adapter), find_model(settings.model)):
-        if (template := read_template(folder)) is not None:
-            return template
-    raise TidegateError(
-        f"{settings.model} did not learn to answer (no chat_template.jinja in it): fine-tune it on conversations, "
-        f"tidegate finetune {settings.model} dialogues.jsonl --task chat, or try it with --template labels."
-    )
+        chat = Chat(read_template_file(path) if path.is_file() else ChatTemplate.of(settings.template))
+    return chat if settings.single_turn is None else replace(chat, single_turn=settings.single_turn)
 
 
 def _questions() -> Iterator[str]:

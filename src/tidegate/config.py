@@ -155,7 +155,9 @@ class DataConfig:
     mark goes before it."""
     columns: tuple[str, ...] = ()
     """The column of a table, or the field of a .jsonl, that holds the text; may be given several times. By default the
-    one named text, or the only one. A number, counted from 1, names a column of a table without a header."""
+    one named text, or the only one. A number, counted from 1, names a column of a table without a header. Of
+    conversations: that of the question, then that of the answer, or one alone, that of a list of messages; by default
+    they are recognized."""
     keep_duplicates: bool = False
     """Keep documents whose very text came before; by default the first is kept."""
 

@@ -12,7 +12,7 @@ from tidegate.config import HORIZONS, DataConfig, ModelConfig, RunConfig, Traini
 from tidegate.errors import TidegateError
 from tidegate.labelling import OF_CLASSIFY, OF_RECIPES, OF_TAG, WITHOUT_EFFECT, LabelConfig
 from tidegate.training.launch import RunSettings, launch
-from tidegate.tuning import DEFAULTS, TuningConfig
+from tidegate.tuning import DEFAULTS, TALKS, TuningConfig
 
 
 def finetune(
@@ -37,6 +37,9 @@ def finetune(
             foreign = {*WITHOUT_EFFECT[tuning.task], *(OF_TAG if tuning.task == "classify" else OF_CLASSIFY)}
             for name in sorted(run.given & foreign):
                 raise TidegateError(f"{name} is nothing that the task {tuning.task} knows: leave it out.")
+        if tuning.task in TALKS:
+            for name in sorted(run.given & {"corpus", "processes"}):
+                raise TidegateError(f"{name} has no effect on the task {tuning.task}: leave it out.")
         labels = labels.chosen(tuning.task, run.given)
         if learns_labels:
             _check_recipe(labels.recipe, data, run.given)

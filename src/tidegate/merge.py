@@ -9,7 +9,7 @@ from tidegate.config import check_paths
 from tidegate.errors import TidegateError
 from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.card import Card, write_card
-from tidegate.folder.chat_file import read_template, write_template
+from tidegate.folder.chat_file import first_chat, write_chat
 from tidegate.folder.model_folder import ModelFolder, write_config, write_weights
 from tidegate.folder.tensors import check_tensors
 
@@ -43,15 +43,16 @@ def merge(settings: MergeSettings) -> int:
     tensors = merged(folder.tensors, adapters)
     check_tensors(tensors, folder.model, V, "The merged model")  # before anything is written
     places = [*map(Path, reversed(settings.adapter)), folder.path]
-    template = next((found for place in places if (found := read_template(place)) is not None), None)
+    chat = first_chat(places)
     write_config(out, folder.model, folder.tokenizer, folder.documents)
     write_weights(out, tensors, folder.tokenizer)
-    if template is not None:
-        write_template(out, template)
+    if chat is not None:
+        write_chat(out, chat)
     names = ", ".join(Path(path).resolve().name for path in settings.adapter)
     rows = [("model", f"{folder.path.resolve().name}, digest {digest}"), ("adapters merged into it", names)]
     parameters = sum(tensor.size for tensor in tensors.values())
     title = f"{folder.model.layers}×{folder.model.hidden_size} {folder.model.cell} language model"
-    write_card(out, Card(title, folder.model, parameters, rows, base=folder.path.resolve().name))
-    print(f"Merged: {out}   Have it write:  tidegate generate {out}")
+    verb = "generate" if chat is None else "chat"
+    write_card(out, Card(title, folder.model, parameters, rows, base=folder.path.resolve().name, verb=verb))
+    print(f"Merged: {out}   {'Have it write' if chat is None else 'Talk with it'}:  tidegate {verb} {out}")
     return 0

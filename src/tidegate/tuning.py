@@ -15,6 +15,8 @@ from tidegate.errors import TidegateError
 
 Task = Literal["lm", "chat", "instruct", "classify", "tag"]
 NewTokens = Literal["add", "unknown", "replace"]
+TALKS = ("chat", "instruct")
+"""the tasks that learn from conversations"""
 PARTS = ("embedding", "blocks", "output")
 """what `freeze` may name"""
 LORA_PARTS = ("weight_ih", "weight_hh", "embedding", "output")
@@ -37,12 +39,15 @@ class TuningConfig:
     a classifier as well; where its labels are those of the task, it goes on with what it knows of them."""
     task: Task = "lm"
     """What is learnt: lm, to go on with a text like that of the data; chat or instruct, to answer, from conversations
-    in .jsonl or .json: messages as OpenAI writes them, or instruction, input and output, of which only answers are
-    learnt; classify, to label texts, from tables, .jsonl or a folder of folders; tag, to tag the tokens of sentences,
-    from columns, .conllu or .jsonl."""
+    (messages as OpenAI or ShareGPT writes them; instruction, input and output; columns of questions and answers; the
+    exports of ChatGPT and Telegram), of which only answers are learnt; classify, to label texts, from tables, .jsonl or
+    a folder of folders; tag, to tag the tokens of sentences, from columns, .conllu or .jsonl."""
     template: str | None = None
     """How a conversation becomes a text: turns (each marked by a control character), labels (User:, Assistant:) or
     labels-zh, or a file in Jinja2; by default that of the model, or turns. It is kept with the model."""
+    assistant: str | None = None
+    """Of chat and instruct, from Telegram's export: the sender, by name or id, whose messages are the answers; all
+    others ask."""
     new_tokens: NewTokens = "add"
     """Characters or words that the model's vocabulary lacks: add them to it; leave them unknown; or replace the
     vocabulary by that of the new text. Tokens that stay are matched by their text. Bytes and bpe lack nothing."""
@@ -70,10 +75,11 @@ class TuningConfig:
 
     def __post_init__(self) -> None:
         check_paths(self, "old", "template")
-        if self.template is not None and self.task in ("lm", "classify", "tag"):
-            raise TidegateError(
-                f"template is {self.template}, but the task {self.task} has no conversations: leave it out."
-            )
+        for name in ("template", "assistant"):
+            if getattr(self, name) is not None and self.task not in TALKS:
+                raise TidegateError(
+                    f"{name} is {getattr(self, name)}, but the task {self.task} has no conversations: leave it out."
+                )
         one_of(self, "task", Task)
         one_of(self, "new_tokens", NewTokens)
         if self.direction is not None:
@@ -81,6 +87,10 @@ class TuningConfig:
             if self.task != "lm" or self.lora_rank is not None:
                 what = f"the task is {self.task}" if self.task != "lm" else "an adapter leaves the model as it is"
                 raise TidegateError(f"direction is {self.direction}, which a whole language model learns, but {what}.")
+        if self.task in TALKS and self.new_tokens == "replace":
+            raise TidegateError(
+                f"new_tokens is replace, but the task {self.task} keeps the model's vocabulary: give add or unknown."
+            )
         within(self, "layer_rate", 1e-3, 1)
         within(self, "thaw", 0, 1)
         within(self, "lora_rank", 1, 4096)

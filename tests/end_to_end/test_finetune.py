@@ -209,6 +209,68 @@ def test_a_model_that_answers(place, helper):
     assert "is finished" in command("train", "--resume", helper)
 
 
+@pytest.fixture(scope="module")
+def clerk(place):
+    """An adapter fine-tuned on a table of single questions and answers, some of them twice; and what was printed."""
+    rows = [("潮起", "潮落。"), ("the tide", "comes in."), ("月明", "江上。")] * 30
+    table = "\n".join(["frage,antwort,id", *(f"{q},{a},7" for q, a in rows)])
+    (place / "faq.csv").write_text(table, encoding="utf-8")
+    lines = "{% for m in messages %}{{ m.content }}\n{% endfor %}"  # of what the base's vocabulary has
+    (place / "lines.jinja").write_text(lines, encoding="utf-8")
+    out = command(
+        "finetune", place / "base", place / "faq.csv", "--task", "instruct", "--columns", "frage",
+        "--columns", "antwort", "--keep-duplicates", "--template", place / "lines.jinja",
+        "--lora-rank", 4, *SMALL, "--steps", 30, "--out", place / "clerk",
+    )  # fmt: skip
+    return out
+
+
+def test_what_was_read_is_said(clerk):
+    assert "Read 90 conversations, frage/antwort form." in clerk
+    assert "Ignored fields, and the number of conversations that have them: id (in 90)." in clerk
+    assert "Left out" not in clerk
+    assert "tidegate chat" in clerk
+
+
+def questions(*words):
+    """Ask a model three questions, the first and the last the same."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tidegate", "chat", *map(str, words)], input="潮起\n月明\n潮起\n", capture_output=True,
+        text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.usefixtures("clerk")
+def test_single_questions_are_answered_each_by_itself(place):
+    """The same answer to the same question, whatever was asked before; with an adapter and where it is merged."""
+    command("merge", place / "base", "--adapter", place / "clerk", "--out", place / "clerk-merged")
+    for words in ([place / "base", "--adapter", place / "clerk"], [place / "clerk-merged"]):
+        asked = questions(*words, "--temperature", 0, "--max-tokens", 8)
+        assert "Each question begins a new conversation" in asked.stderr
+        first, _, third = asked.stdout.splitlines()
+        assert first == third
+    assert "Each question begins" not in questions(place / "clerk-merged", "--single-turn", "false").stderr
+    for folder in ("clerk", "clerk-merged"):
+        card = (place / folder / "README.md").read_text("utf-8")
+        assert "tidegate chat " in card
+        assert "model.chat('Hello')" in card
+        assert "tidegate generate" not in card
+    model = tidegate.load(place / "base", [place / "clerk"])
+    cold = tidegate.Sampling(temperature=0)
+    assert model.chat("潮起", sampling=cold, max_tokens=8).strip() == first
+    with pytest.raises(TidegateError, match="did not learn to answer"):
+        tidegate.load(place / "base").chat("潮起")
+
+
+def test_a_loaded_model_chats(helper):
+    model, cold = tidegate.load(helper), tidegate.Sampling(temperature=0)
+    assert model.chat("潮是什么？", sampling=cold) == "海水涨落。"
+    talk = model.conversation()
+    assert [talk.chat(q, sampling=cold) for q in ("潮是什么？", "月呢？")] == ["海水涨落。", "在天上。"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -216,7 +278,12 @@ def test_a_model_that_answers(place, helper):
         (["chat", "base", "--template", "label"], "did you mean 'labels'"),
         (["chat", "helper", "--session", "new.txt"], "cannot be read as a session"),
         (["chat", "helper", "--max-tokens", "0"], "max_tokens is 0"),
-        (["finetune", "base", "new.txt", "--task", "chat"], "no .jsonl or .json"),
+        (["finetune", "base", "new.txt", "--task", "chat"], "no .jsonl, .json"),
+        (["finetune", "base", "dialogues.jsonl", "--task", "chat", "--processes", "2"], "processes has no effect"),
+        (["finetune", "base", "--task", "chat", "--corpus", "tang-poems"], "corpus has no effect"),
+        (["finetune", "base", "dialogues.jsonl", "--task", "chat", "--new-tokens", "replace"], "new_tokens is replace"),
+        (["finetune", "base", "dialogues.jsonl", "--task", "chat", "--columns", "text"], "has no field 'text'"),
+        (["finetune", "base", "new.txt", "--assistant", "Ben"], "assistant is Ben, but the task lm"),
         (["finetune", "base", "dialogues.jsonl", "--task", "chat", "--template", "bad.jinja"], "a loop within a loop"),
         (["finetune", "base", "dialogues.jsonl", "--template", "turns"], "leave it out"),
         (["finetune", "base", "--task", "chat"], "No conversations are named"),

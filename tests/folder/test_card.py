@@ -92,3 +92,13 @@ def test_a_cell_of_a_table_stays_one(value):
     row = next(line for line in rows if line.startswith("| what | ") and line != "| what | value |")
     assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == 3
     assert len(re.split("[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]", row)) == 1
+
+
+@pytest.mark.parametrize("is_adapter", [False, True])
+def test_a_model_that_answers_is_talked_with(is_adapter):
+    text = render_card(replace(CARD, verb="chat", base="base-en", is_adapter=is_adapter), "talks")
+    assert ("tidegate chat base-en --adapter talks" if is_adapter else "tidegate chat talks") in text
+    model = "'base-en', ['talks']" if is_adapter else "'talks'"
+    assert f"model = tidegate.load({model})\nprint(model.chat('Hello'))" in text
+    assert "It learned to answer, from conversations." in text
+    assert "generate" not in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -9,12 +11,13 @@ import safetensors.numpy
 from tests.runtime.small_models import random_tensors
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
+from tidegate.folder.chat_file import Chat, read_chat, write_chat
 from tidegate.folder.model_folder import write_config, write_weights
 from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.session import Session
 from tidegate.text.chat_template import ChatTemplate
-from tidegate.text.dialogue import Message
+from tidegate.text.conversations.message import Message
 from tidegate.text.tokenizer import train
 
 TOKENIZER = train("bytes", [])
@@ -121,3 +124,137 @@ def test_weights_without_a_folder_have_no_session(tmp_path):
 def test_adapters_are_part_of_the_digest(model):
     assert model.digest
     assert model.adapted([]).digest not in ("", model.digest)
+
+
+@pytest.fixture
+def talker(tmp_path):
+    """A model whose folder says how to talk with it."""
+    path = folder(tmp_path / "talker")
+    write_chat(path, Chat(ChatTemplate.of("turns")))
+    return Model.load(path)
+
+
+def test_each_question_begins_anew_where_the_model_learned_single_ones(model):
+    template = ChatTemplate.of("turns")
+    one, other = Session(model, template, "be brief", single_turn=True), Session(model, template, "be brief")
+    answers = [one.chat(question, sampling=SAMPLING, max_tokens=20) for question in ("a", "b")]
+    other.turns = 1  # the second sample
+    assert other.chat("b", sampling=SAMPLING, max_tokens=20) == answers[1]
+    for mine, theirs in zip(one.state or (), other.state or (), strict=True):
+        np.testing.assert_array_equal(mine.h, theirs.h)
+
+
+def test_a_kept_session_of_single_questions_begins_anew_as_well(model, tmp_path):
+    template = ChatTemplate.of("turns")
+    first = Session(model, template, single_turn=True)
+    first.chat("something else", sampling=SAMPLING, max_tokens=5)
+    first.save(tmp_path / "s")
+    again, fresh = Session(model, template, single_turn=True), Session(model, template, single_turn=True)
+    again.restore(tmp_path / "s")
+    fresh.turns = again.turns
+    assert again.chat("b", sampling=SAMPLING) == fresh.chat("b", sampling=SAMPLING)
+
+
+@pytest.mark.parametrize("single_turn", [False, True])
+def test_the_chat_file(tmp_path, single_turn):
+    chat = Chat(ChatTemplate.of("labels"), single_turn)
+    write_chat(tmp_path, chat)
+    assert read_chat(tmp_path) == chat
+    (tmp_path / "chat.json").unlink()  # as folders of older versions
+    assert read_chat(tmp_path) == Chat(chat.template, False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        {"format": "x"},
+        {"format_version": 2},
+        {"single_turn": 1},
+        {"single_turn": None},
+        "[" * 10**5,
+    ],
+    ids=str,
+)
+def test_a_chat_file_that_is_broken(tmp_path, content):
+    write_chat(tmp_path, Chat(ChatTemplate.of("turns"), True))
+    path = tmp_path / "chat.json"
+    right = json.loads(path.read_text())
+    path.write_text(content if isinstance(content, str) else json.dumps(right | content))
+    with pytest.raises(TidegateError, match=r"chat\.json cannot be read"):
+        read_chat(tmp_path)
+
+
+def test_a_model_chats(talker):
+    """One question, a list of messages and a conversation that remembers say the same."""
+    how = {"sampling": SAMPLING, "max_tokens": 15}
+    talk = talker.conversation("be brief")
+    first, second = talk.chat("潮?", **how), "".join(talk.ask("and then?", **how))
+    assert talker.chat("潮?", system="be brief", **how) == first
+    before = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "潮?"}]
+    assert talker.chat(before, **how) == first
+    messages = [*before, {"role": "assistant", "content": first}, {"role": "user", "content": "and then?"}]
+    # what was given of an answer and what was read of it differ by the spaces at its ends alone
+    assert first == first.strip()
+    assert "".join(talker.stream_chat(messages, **how)) == second
+    assert talk.turns == 2
+
+
+def test_a_model_of_single_questions_answers_the_last_alone(tmp_path):
+    path = folder(tmp_path / "single")
+    write_chat(path, Chat(ChatTemplate.of("turns"), True))
+    model = Model.load(path)
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    asked = {"role": "user", "content": "c"}
+    assert model.chat([*messages, asked], sampling=SAMPLING) == model.chat([asked], sampling=SAMPLING)
+
+
+def test_the_settings_of_a_chat_have_defaults(talker):
+    assert talker.chat("a") == talker.chat("a", sampling=Sampling(), max_tokens=400)
+
+
+@pytest.mark.parametrize(
+    ("messages", "complaint"),
+    [
+        ("", "empty"),
+        ([], "not a list of 1"),
+        ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "end it with the user's"),
+        ([{"role": "system", "content": "a"}], "end it with the user's"),
+        ([{"role": "usr", "content": "a"}], "did you mean 'user'"),
+        ([{"role": "user", "content": "a"}] * 2, "take turns"),
+        (["a"], "not an object"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_answered(talker, messages, complaint):
+    with pytest.raises(TidegateError, match=complaint):
+        talker.chat(messages)
+
+
+def test_a_model_that_did_not_learn_to_answer(model):
+    with pytest.raises(TidegateError, match="did not learn to answer"):
+        model.chat("a")
+    with pytest.raises(TidegateError, match="is empty"):
+        Session(model, ChatTemplate.of("turns")).ask(" \x04")
+
+
+@pytest.mark.parametrize("bias", [[0xE6, 0x04], [0xF0, 0x9F, 0x04]])
+def test_an_answer_that_ends_within_a_character_ends_before_it(tmp_path, bias):
+    """Whether the end mark comes within it, or the longest answer: no half character is shown or read."""
+    path = tmp_path / "bytes"
+    tensors = {name: np.zeros_like(value) for name, value in random_tensors(CONFIG, TOKENIZER.vocabulary_size).items()}
+    tensors["output.bias"] = tensors["output.bias"] - 50
+    tensors["output.bias"][[*bias, ord("a")]] = 0
+    write_config(path, CONFIG, TOKENIZER, 1000)
+    write_weights(path, tensors, TOKENIZER)
+    model = Model.load(path)
+    ended = 0
+    for seed in range(40):
+        session = Session(model, ChatTemplate.of("turns"))
+        answer = session.chat("q", sampling=Sampling(seed=seed, temperature=1.0), max_tokens=4)
+        assert not answer.endswith("\ufffd"), seed
+        ended += len(answer) < 4
+    assert ended > 5

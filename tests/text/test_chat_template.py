@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tidegate.errors import TidegateError
 from tidegate.text.chat_template import LONGEST_TEMPLATE, TEMPLATES, ChatTemplate, Segment
-from tidegate.text.dialogue import Message, message
+from tidegate.text.conversations.message import Message, message
 from tidegate.text.dialogue_store import encoded
 from tidegate.text.tokenizer import train
 
@@ -85,7 +85,7 @@ def test_the_first_template_costs_a_token_a_mark():
             "{% for m in messages %}{% if m.role == " + "9" * 5000 + " %}{% endif %}{% endfor %}",
             "compile|such a number",
         ),
-        ("{% if add_generation_prompt %}" * 110 + "{% endif %}" * 110, "nested too deep"),
+        ("{% if add_generation_prompt %}" * 110 + "{% endif %}" * 110, "nested deeper than"),
         ("{{ messages[0].content.format(1) }}", "Call|an attribute"),
         ("{{ self }}", "the name 'self'"),
         ("{{ lipsum.__globals__.os }}", "an attribute|the name"),
@@ -104,6 +104,14 @@ def test_the_first_template_costs_a_token_a_mark():
             "later turn otherwise",
         ),
         ("x" * (LONGEST_TEMPLATE + 1), "are the limit"),
+        ("{{ messages[0].content" + " | trim" * 2000 + " }}", "nested deeper than"),
+        ("{{ messages" + "[0]" * 10_000 + " }}", "nested deeper than"),
+        ("{% if messages" + " or messages" * 5000 + " %}{% endif %}", "nested deeper than"),
+        ("{% if " + "not " * 5000 + "messages %}{% endif %}", "does not compile"),
+        ("{{ " + "messages if messages else " * 2400 + "messages }}", "does not compile"),
+        ("{{ messages[0].content | trim }}" * 500, "more than 100 filters"),
+        ("{{ messages }}" * 4500, "more than 4,000"),
+        ("{% if messages %}{% elif messages %}" + "{% elif messages %}" * 3300 + "{% endif %}", "more than 4,000"),
     ],
     ids=lambda value: value[:40],
 )

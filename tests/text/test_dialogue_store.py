@@ -12,6 +12,7 @@ from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.models.language_model import LanguageModel
 from tidegate.text.chat_template import ChatTemplate
+from tidegate.text.conversations.forms import Choices
 from tidegate.text.dialogue_store import Settings, prepare_dialogues
 from tidegate.text.tokenizer import train
 from tidegate.training.batches import Cursor, Feed
@@ -29,8 +30,9 @@ def dialogues(tmp_path):
     return [str(path)]
 
 
-def prepared(dialogues, tmp_path, tokenizer=None, adds=False, settings=SETTINGS):
-    return prepare_dialogues(dialogues, settings, tokenizer or train("bytes", []), tmp_path / "cache", adds)
+def prepared(dialogues, tmp_path, tokenizer=None, adds=False, settings=SETTINGS, tell=None):
+    more = {} if tell is None else {"tell": tell}
+    return prepare_dialogues(dialogues, settings, tokenizer or train("bytes", []), tmp_path / "cache", adds, **more)
 
 
 def test_split_and_kept(dialogues, tmp_path):
@@ -47,12 +49,59 @@ def test_split_and_kept(dialogues, tmp_path):
     assert none.validation is None
 
 
+def documents(found):
+    return len(found.train.document_starts) + (0 if found.validation is None else len(found.validation.document_starts))
+
+
+def test_duplicates_are_left_out_and_said_or_kept(dialogues, tmp_path):
+    told = []
+    assert documents(prepared(dialogues, tmp_path, tell=told.append)) == 12
+    assert told == [
+        "Read 13 conversations, Alpaca form.",
+        "Left out (1): conversations that came before word for word (--keep-duplicates keeps them).",
+    ]
+    told = []
+    kept = SETTINGS._replace(keep_duplicates=True)
+    assert documents(prepared(dialogues, tmp_path, settings=kept, tell=told.append)) == 13
+    assert told == ["Read 13 conversations, Alpaca form."]
+
+
+def test_the_same_words_with_other_weights_are_no_duplicate(tmp_path):
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 2
+    other = [*turns[:1], turns[1] | {"weight": 0}, *turns[2:]]
+    path = tmp_path / "w.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": messages}) for messages in (turns, other)))
+    found = prepared([str(path)], tmp_path, settings=SETTINGS._replace(validation=0.0))
+    ids, marks = found.train.read_marked(0, len(found.train))
+    tokenizer = found.tokenizer
+    assert tokenizer.decode(ids) == tokenizer.decode(ids[: len(ids) // 2]) * 2
+    assert marks.sum() == 6  # b and its end: twice, then once
+
+
+def test_whether_all_are_single_questions(dialogues, tmp_path):
+    assert prepared(dialogues, tmp_path).single_turn
+    longer = tmp_path / "longer.jsonl"
+    longer.write_text(json.dumps({"instruction": "q", "output": "a", "history": [["b", "c"]]}))
+    assert not prepared([str(longer), *dialogues], tmp_path).single_turn
+
+
+def test_columns_name_question_and_answer(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("frage,antwort\nWo?,Hier.\nWann?,Jetzt.\n")
+    settings = SETTINGS._replace(validation=0.0, choices=Choices(("frage", "antwort")))
+    found = prepared([str(path)], tmp_path, settings=settings)
+    assert found.tokenizer.decode(found.train.read(1, 12)) == "\x05Wo?\x06Hier.\x04"
+
+
 def test_a_named_validation_text_is_left_out_of_the_training(dialogues, tmp_path):
     held = tmp_path / "held.jsonl"
     held.write_text(json.dumps({"instruction": "问题 2", "output": "answer 2 答" * 3}, ensure_ascii=False))
     found = prepared(dialogues, tmp_path, settings=SETTINGS._replace(validation_data=(str(held),)))
     assert found.validation is not None
     assert (len(found.train.document_starts), len(found.validation.document_starts)) == (11, 1)
+    told = []
+    prepared(dialogues, tmp_path, settings=SETTINGS._replace(validation_data=(str(held),)), tell=told.append)
+    assert told[-1] == "Left out (1): training conversations that are validation conversations as well."
 
 
 def test_new_characters_are_added(dialogues, tmp_path):

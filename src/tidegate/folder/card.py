@@ -85,11 +85,12 @@ def _summary(card: Card) -> str:
     what = "An adapter, low-rank changes to a" if card.is_adapter else "A"
     how = f"fine-tuned from {_line(card.base)} by Tidegate" if card.base else "trained from scratch by Tidegate"
     how = "imported from weights of torch.nn's layers" if card.imported else how
+    answers = " It learned to answer, from conversations." if card.verb == "chat" else ""
     return (
         f"{what} recurrent language model of {card.parameters:,} parameters ({m.layers} × {m.hidden_size} {m.cell}, "
         f"{m.block} blocks), {how}. It predicts each next token of a text from all tokens "
         f"before it; it knows nothing but the text below{' and that of its base' if card.base else ''}, and states no "
-        "facts."
+        f"facts.{answers}"
     )
 
 
@@ -112,10 +113,10 @@ def _command(card: Card, folder: str) -> str:
         of = f"{_quoted(card.base)} --adapter {_quoted(folder)}" if card.is_adapter else _quoted(folder)
         return f"tidegate evaluate {of} --data text.txt"
     if card.is_adapter:
-        return f"tidegate generate {_quoted(card.base)} --adapter {_quoted(folder)}"
+        return f"tidegate {card.verb} {_quoted(card.base)} --adapter {_quoted(folder)}"
     if card.labels:
         return f"tidegate {card.verb} {_quoted(folder)} < texts.txt"
-    return f"tidegate generate {_quoted(folder)}"
+    return f"tidegate {card.verb} {_quoted(folder)}"
 
 
 def _python(card: Card, folder: str) -> str:
@@ -132,6 +133,8 @@ def _python(card: Card, folder: str) -> str:
     if card.model.direction == "backward":
         return f"from tidegate.folder.model_folder import ModelFolder\n\nprint(ModelFolder.read({folder!r}).model)"
     model = f"{card.base!r}, [{folder!r}]" if card.is_adapter else repr(folder)
+    if card.verb == "chat":
+        return f"import tidegate\n\nmodel = tidegate.load({model})\nprint(model.chat('Hello'))"
     return f"import tidegate\n\nfor piece in tidegate.load({model}).stream():\n    print(piece, end='', flush=True)"
 
 

@@ -12,9 +12,9 @@ model serves any number of texts and threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,14 @@ from numpy.typing import NDArray
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.adapter import merged, read_adapter
+from tidegate.folder.chat_file import Chat, first_chat
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.tensors import Tensors, check_tensors
 from tidegate.runtime.sampling import Sampling
+from tidegate.runtime.session import MAX_TOKENS, Session
 from tidegate.runtime.stack import Array, State, layer_weights, stack
 from tidegate.runtime.stream import stream
+from tidegate.text.conversations.checked import asked
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.tokenizers.base import canonical_digest
 from tidegate.theory.cells import zero_state
@@ -35,7 +38,8 @@ from tidegate.theory.normalization import rms_norm
 ENOUGH_DOCUMENTS = 100
 """A model that saw fewer beginnings of documents has not learnt what their token means."""
 
-
+Messages: TypeAlias = "str | Sequence[Mapping[str, Any]]"
+"""one question, or a conversation that ends with one: objects with a role (system, user, assistant) and a content"""
 READ_AT_ONCE = 512
 """Tokens of a prompt whose vectors are held at a time."""
 
@@ -51,6 +55,7 @@ class Model:
 
     >>> model = tidegate.load("runs/shakespeare")           # doctest: +SKIP
     >>> print(model.generate("ROMEO:", max_tokens=200))     # doctest: +SKIP
+    >>> print(tidegate.load("runs/talks").chat("Hello"))    # doctest: +SKIP
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Model:
         self._tensors, self._documents, self._digest = tensors, documents, ""
         self.digest = ""
         """tells this model's weights from all others, adapters included; empty for weights that came from no folder"""
+        self._folders: tuple[Path, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path, adapters: Sequence[str | Path] = ()) -> Model:
@@ -86,6 +92,7 @@ class Model:
         folder = ModelFolder.read(path)
         model = cls(folder.model, folder.tokenizer, folder.tensors, folder.documents)
         model._digest = model.digest = folder.metadata["weights_digest"]
+        model._folders = (folder.path,)
         return model.adapted(adapters) if adapters else model
 
     def adapted(self, adapters: Sequence[str | Path]) -> Model:
@@ -100,6 +107,7 @@ class Model:
         # of what they are based on, so that adapters to the same model still fit
         changed._tensors, changed._digest = self._tensors, self._digest
         changed.digest = canonical_digest([self._digest, *(adapter.digest for adapter in read)])
+        changed._folders = (*map(Path, adapters), *self._folders[-1:])
         return changed
 
     def initial_state(self) -> State:
@@ -178,3 +186,51 @@ class Model:
             prompt, sampling=sampling, max_tokens=max_tokens, stop=stop, sample=sample, end_at_document=end_at_document
         )
         return "".join(pieces)
+
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        system: str | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int = MAX_TOKENS,
+    ) -> str:
+        """Return the pieces of `stream_chat`, joined: the answer of a model that learned to answer."""
+        return "".join(self.stream_chat(messages, system=system, sampling=sampling, max_tokens=max_tokens))
+
+    def stream_chat(
+        self,
+        messages: Messages,
+        *,
+        system: str | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int = MAX_TOKENS,
+    ) -> Iterator[str]:
+        """Answer a question, or the last one of a conversation; yields the answer piece by piece.
+
+        messages: a string, or messages such as ``{"role": "user", "content": "Hi"}``, the last one the user's; system:
+        what the conversation begins with. Nothing is remembered: for that see `conversation`. TidegateError for a model
+        that did not learn to answer.
+        """
+        turns = asked([{"role": "user", "content": messages}] if isinstance(messages, str) else messages)
+        talk = self.conversation(system)
+        if system is not None and turns[0].role == "system":
+            raise TidegateError("The system's text is given twice, as system and as a message: leave one out.")
+        talk.read(turns[:-1])
+        return talk.ask(turns[-1].content, sampling, max_tokens)
+
+    def conversation(self, system: str | None = None) -> Session:
+        """Begin a conversation, which remembers: ``talk.chat(question)`` returns an answer, ``talk.ask(question)``
+        yields its pieces. TidegateError for a model that did not learn to answer."""
+        chat = self.read_chat()
+        if chat is None:
+            raise TidegateError(
+                "The model did not learn to answer (no chat_template.jinja in its folder): fine-tune it on "
+                "conversations, tidegate finetune MODEL dialogues.jsonl --task chat, or use generate."
+            )
+        return Session(self, chat.template, system, chat.single_turn)
+
+    def read_chat(self) -> Chat | None:
+        """Return how to talk with the model, as the first of its adapters' folders and its own says; None where none
+        does."""
+        return first_chat(self._folders)

@@ -3,41 +3,84 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors
 
 from tidegate.errors import TidegateError
 from tidegate.folder.tensor_file import write_tensor_file
-from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stack import State
 from tidegate.runtime.stream import Reading, encode_prompt, write
 from tidegate.text.chat_template import ChatTemplate
+from tidegate.text.conversations.message import Message, message
+
+if TYPE_CHECKING:
+    from tidegate.runtime.model import Model
 
 FORMAT, FORMAT_VERSION = "tidegate-session", "1"
 SESSION_BYTES = 1 << 28
+MAX_TOKENS = 400
+"""longest answer where none is given"""
 
 
 @dataclass
 class Session:
-    """A conversation as it stands."""
+    """A conversation as it stands.
+
+    >>> talk = tidegate.load("runs/talks").conversation()   # doctest: +SKIP
+    >>> talk.chat("My name is Anna.")                       # doctest: +SKIP
+    >>> for piece in talk.ask("What is my name?"):          # doctest: +SKIP
+    ...     print(piece, end="", flush=True)
+    """
 
     model: Model
     template: ChatTemplate
     system: str | None = None
     """what the conversation begins with"""
+    single_turn: bool = False
+    """whether each question begins a new conversation, as in the texts that the model learned from"""
     turns: int = 0
     """answers given so far"""
     state: State | None = None
     """after the last answer; None before the first question"""
 
-    def ask(self, question: str, sampling: Sampling, max_tokens: int) -> Iterator[str]:
-        """Yield the answer, piece by piece; whenever the caller stops listening, the conversation goes on after what
-        was given of it. TidegateError for what the vocabulary lacks of the question."""
+    def chat(self, question: str, *, sampling: Sampling | None = None, max_tokens: int = MAX_TOKENS) -> str:
+        """Return the answer to a question, as a whole; the arguments are those of `ask`."""
+        return "".join(self.ask(question, sampling, max_tokens))
+
+    def ask(
+        self, question: str, sampling: Sampling | None = None, max_tokens: int = MAX_TOKENS
+    ) -> Generator[str, None, None]:
+        """Return an iterator of the answer's pieces; whenever the caller stops listening, the conversation goes on
+        after what was given of it.
+
+        sampling: how tokens are drawn, by default as `Sampling()` says; max_tokens: longest answer. TidegateError for
+        an empty question, and for what the vocabulary lacks of it.
+        """
+        if not message("user", question).content:
+            raise TidegateError("The question is empty: give it a text.")
+        return self._answer(question, sampling or Sampling(), max_tokens)
+
+    def read(self, before: Sequence[Message]) -> None:
+        """Begin with what was said before: messages up to an answer, or the system's alone."""
+        if before and before[0].role == "system":
+            self.system = before[0].content
+        if self.single_turn or len(before) < 2:
+            return
+        _, state = self.model.step(self.model.tokenizer.document_id, self.model.initial_state())
+        # cut before and after each answer, as they were learned
+        for segment in self.template.segments(before):
+            _, state = self.model.read(encode_prompt(self.model.tokenizer, segment.text), state)
+        self.state, self.turns = state, sum(turn.role == "assistant" for turn in before)
+
+    def _answer(self, question: str, sampling: Sampling, max_tokens: int) -> Generator[str, None, None]:
+        if self.single_turn:
+            self.state = None
         first = self.state is None
         text = self.template.first_turn(question, self.system) if first else self.template.next_turn(question)
         ids = encode_prompt(self.model.tokenizer, text)
@@ -47,10 +90,11 @@ class Session:
         logits, state = self.model.read(ids, state)
         reading, given = Reading(logits, state, ()), []
         try:
-            for piece in write(
+            pieces = write(
                 self.model, reading, sampling=sampling, max_tokens=max_tokens, stop=(self.template.end,),
                 sample=self.turns,
-            ):  # fmt: skip
+            )  # fmt: skip
+            for piece in _whole_characters(pieces):
                 given.append(piece)
                 yield piece
         finally:
@@ -110,3 +154,15 @@ class Session:
             raise TidegateError("A session needs a model from a folder: these weights have no digest.")
         template = hashlib.sha256(self.template.source.encode()).hexdigest()
         return {"format": FORMAT, "version": FORMAT_VERSION, "model": self.model.digest, "template": template}
+
+
+def _whole_characters(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield an answer's text without the replacement characters at its end: there a model of bytes ended the answer
+    within a character."""
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        shown = text.rstrip("\ufffd")
+        held = text[len(shown) :]
+        if shown:
+            yield shown

@@ -17,7 +17,7 @@ from jinja2 import Template, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tidegate.errors import TidegateError, nearest
-from tidegate.text.dialogue import Message, message
+from tidegate.text.conversations.message import Message, message
 from tidegate.text.normalize import normalize
 
 LONGEST_TEMPLATE, LONGEST_TEXT = 1 << 16, 1 << 26
@@ -28,7 +28,8 @@ ALLOWED = (
 NAMES = ("messages", "add_generation_prompt", "loop")
 FILTERS = ("trim", "replace")
 FIELDS, LOOP = ("role", "content"), ("first", "last", "index", "index0")
-DEEPEST = 40
+DEEPEST, MOST_NODES, MOST_FILTERS = 40, 4000, 100
+"""levels of a template's syntax tree, its nodes, and the filters among them: each filter reads a whole message"""
 
 # one control character marks each turn, as a single token of bytes and BPE: SOH … STX the system's, ENQ the user's, ACK
 # the answer, up to EOT. Messages cannot hold them.
@@ -59,7 +60,7 @@ class Segment(NamedTuple):
 
     text: str
     learnt: bool
-    """whether it is an answer, with the mark of its end"""
+    """whether it is an answer that is learned, with the mark of its end"""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class ChatTemplate:
         try:
             parts, size = [], 0
             for part in self._template.generate(
-                messages=[turn._asdict() for turn in messages], add_generation_prompt=answer_next
+                messages=[{"role": turn.role, "content": turn.content} for turn in messages],
+                add_generation_prompt=answer_next,
             ):
                 parts.append(part)
                 size += len(part)
@@ -117,7 +119,7 @@ class ChatTemplate:
             answered = self.render(messages[: number + 1])
             if not asked.startswith(before) or not answered.startswith(asked):
                 raise TidegateError("The chat template changes what came before as a conversation goes on: mend it.")
-            found += [Segment(asked[len(before) :], False), Segment(answered[len(asked) :], True)]
+            found += [Segment(asked[len(before) :], False), Segment(answered[len(asked) :], turn.learnt)]
             before = answered
         return found
 
@@ -156,8 +158,9 @@ def _check(source: str) -> None:
         raise TidegateError(
             f"The chat template does not compile ({error}{f', line {line}' if line else ''}): mend it."
         ) from None
-    own = {node.target.name for node in tree.find_all(nodes.For) if isinstance(node.target, nodes.Name)}
-    for node in _walk(tree, depth=0):
+    found = _nodes(tree)
+    own = {node.target.name for node in found if isinstance(node, nodes.For) and isinstance(node.target, nodes.Name)}
+    for node in found:
         wrong = _wrong(node, own)
         if wrong:
             raise TidegateError(
@@ -166,12 +169,20 @@ def _check(source: str) -> None:
             )
 
 
-def _walk(node: nodes.Node, depth: int) -> list[nodes.Node]:
-    found = [node]
-    if depth > DEEPEST:
-        raise TidegateError("The chat template is nested too deep: simplify it.")
-    for child in node.iter_child_nodes():
-        found += _walk(child, depth + 1)
+def _nodes(tree: nodes.Node) -> list[nodes.Node]:
+    """Return a template's nodes, the outer ones first, and never more than are allowed. Before anything else, and
+    without recursion: what Jinja2 itself does with a tree is recursive."""
+    found, waiting = [], [(tree, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        found.append(node)
+        if depth > DEEPEST:
+            raise TidegateError(f"The chat template is nested deeper than {DEEPEST} levels: simplify it.")
+        if len(found) > MOST_NODES:
+            raise TidegateError(f"The chat template has more than {MOST_NODES:,} expressions: simplify it.")
+        waiting += [(child, depth + 1) for child in node.iter_child_nodes()]
+    if sum(isinstance(node, nodes.Filter) for node in found) > MOST_FILTERS:
+        raise TidegateError(f"The chat template has more than {MOST_FILTERS} filters: simplify it.")
     return found
 
 

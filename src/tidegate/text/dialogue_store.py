@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,11 @@ from filelock import FileLock
 from tidegate.errors import TidegateError
 from tidegate.text.block_work import Ids
 from tidegate.text.chat_template import ChatTemplate, Segment
-from tidegate.text.dialogue import Message, find_dialogues, read_dialogues
+from tidegate.text.conversations.files import find_dialogues
+from tidegate.text.conversations.forms import Choices
+from tidegate.text.conversations.message import Conversation, is_single_turn
+from tidegate.text.conversations.notes import DUPLICATES, HELD_OUT, Notes
+from tidegate.text.conversations.read import read_dialogues
 from tidegate.text.measured import Found
 from tidegate.text.prepare import Prepared
 from tidegate.text.store import StoreWriter, TokenStore
@@ -37,6 +41,8 @@ class Settings(NamedTuple):
     """share of the conversations, the last, that is held out"""
     validation_data: tuple[str, ...] = ()
     encoding: str = "utf-8"
+    choices: Choices = Choices()
+    keep_duplicates: bool = False
 
 
 def prepare_dialogues(
@@ -46,13 +52,14 @@ def prepare_dialogues(
     cache: Path,
     adds: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Prepared:
     """Read conversations, split them, and encode both parts; the stores are kept in the cache.
 
-    tokenizer: of the model; adds: it gets what it lacks of the conversations. TidegateError for whatever the user can
-    mend.
+    tokenizer: of the model; adds: it gets what it lacks of the conversations; tell: gets the sentences that say which
+    formats were found and what was not used. TidegateError for whatever the user can mend.
     """
-    train_part, held_out = _split(data, settings)
+    train_part, held_out = _split(data, settings, tell)
     if not train_part:
         raise TidegateError("There is no conversation to learn from: give more, or a smaller --validation.")
     total = len(train_part) + len(held_out)
@@ -90,7 +97,9 @@ def prepare_dialogues(
             "permissions and run again, or give another folder by --cache."
         ) from None
     found = Found(files=len(find_dialogues(data)), documents=len(train_part))
-    return Prepared(tokenizer, stores[0], stores[1] if held_out else None, digest, reused, text_digest, found)
+    single_turn = all(map(is_single_turn, train_part))
+    validation = stores[1] if held_out else None
+    return Prepared(tokenizer, stores[0], validation, digest, reused, text_digest, found, single_turn)
 
 
 def _check_marks(template: ChatTemplate, tokenizer: Tokenizer) -> None:
@@ -124,21 +133,38 @@ def encoded(segments: Iterable[Segment], tokenizer: Tokenizer) -> Ids:
     return Ids(joined, np.zeros(1, np.int64), size, characters, unknown)
 
 
-def _split(data: Sequence[str], settings: Settings) -> tuple[list[tuple[Message, ...]], list[tuple[Message, ...]]]:
-    """Return the conversations to learn from, each once, and those that are held out."""
-    whole = list(_distinct(read_dialogues(find_dialogues(data), settings.encoding)))
-    if settings.validation_data:
-        held_out = list(read_dialogues(find_dialogues(settings.validation_data), settings.encoding))
-        if not held_out:
-            raise TidegateError("The validation conversations are empty: give some, or leave --validation-data out.")
-        known = set(held_out)
-        return [turns for turns in whole if turns not in known], held_out
-    count = round(len(whole) * settings.validation)
-    return whole[: len(whole) - count], whole[len(whole) - count :]
+def _split(
+    data: Sequence[str], settings: Settings, tell: Callable[[str], None]
+) -> tuple[list[Conversation], list[Conversation]]:
+    """Return the conversations to learn from and those that are held out; each once, unless duplicates are kept."""
+    notes = Notes()
+    whole = _read(data, settings, notes)
+    if not settings.validation_data:
+        _tell(notes, tell)
+        count = round(len(whole) * settings.validation)
+        return whole[: len(whole) - count], whole[len(whole) - count :]
+    held_out = list(_read(settings.validation_data, settings._replace(keep_duplicates=True), Notes()))
+    if not held_out:
+        raise TidegateError("The validation conversations are empty: give some, or leave --validation-data out.")
+    known = set(held_out)
+    learned = [turns for turns in whole if turns not in known]
+    notes.omit(HELD_OUT, len(whole) - len(learned))
+    _tell(notes, tell)
+    return learned, held_out
 
 
-def _distinct(dialogues: Iterator[tuple[Message, ...]]) -> Iterator[tuple[Message, ...]]:
-    return iter(dict.fromkeys(dialogues))
+def _read(data: Sequence[str], settings: Settings, notes: Notes) -> list[Conversation]:
+    found = list(read_dialogues(find_dialogues(data), settings.encoding, settings.choices, notes))
+    if settings.keep_duplicates:
+        return found
+    distinct = list(dict.fromkeys(found))
+    notes.omit(DUPLICATES, len(found) - len(distinct))
+    return distinct
+
+
+def _tell(notes: Notes, tell: Callable[[str], None]) -> None:
+    for sentence in notes.sentences():
+        tell(sentence)
 
 
 def _digest(parts: Sequence[Sequence[Sequence[Segment]]]) -> str:

@@ -59,6 +59,8 @@ class Prepared:
     """tells content and split, whatever the tokenizer: equal digests mean the same validation text"""
     found: Found
     """what the text has, for people"""
+    single_turn: bool = False
+    """whether every training document is a conversation of one question and one answer"""
 
     def read_as(self, direction: Direction) -> Prepared:
         """Return the same text as a model of this direction reads it."""

@@ -105,8 +105,8 @@ def _records(source: Source, stream: BinaryIO, reading: Reading, whole_files: bo
     elif source.format in ("text", "html"):  # a file is one text
         yield _plain("".join(piece.text for piece in read_pieces([source], reading)))
     else:
-        for parts in read_documents(source, stream, reading):
-            yield _plain(normalize("".join(parts)))
+        for document in read_documents(source, stream, reading):
+            yield _plain(normalize("".join(document)))
 
 
 def _plain(text: str) -> Record:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.text import Text
 
 from tidegate.config import DataConfig, Direction, ModelConfig, RunConfig, TokenizerKind, TrainingConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.chat_file import read_template, read_template_file
+from tidegate.folder.chat_file import Chat, read_chat, read_template_file
 from tidegate.folder.model_folder import ModelFolder, read_tokenizer
 from tidegate.labelling import LabelConfig
 from tidegate.text.chat_template import ChatTemplate
+from tidegate.text.conversations.forms import Choices
 from tidegate.text.dialogue_store import Settings, prepare_dialogues
 from tidegate.text.prepare import Prepared
 from tidegate.text.standard_input import NAME as STANDARD_INPUT
@@ -119,7 +121,8 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
             raise TidegateError(
                 f"{folder.path} holds a run already: resume it (--resume {folder.path}) or choose another --out."
             )
-        return Training(folder, record, recorded, prepared, feed, state, console, start, template, began=began).run()
+        chat = None if template is None else Chat(template, prepared.single_turn)
+        return Training(folder, record, recorded, prepared, feed, state, console, start, chat, began=began).run()
 
 
 def _launch_task(settings: RunSettings, run: RunConfig, recorded: RunRecord | None, console: SteadyConsole) -> int:
@@ -224,7 +227,9 @@ def _prepared(
             raise TidegateError("A model that reads texts from their ends cannot answer: give one that reads forward.")
         known = tokenizer or (base.tokenizer if base is not None else None)
         assert known is not None
-        prepared = _prepared_dialogues(data, run, console, known, template, adds=tokenizer is None and not keeps)
+        assert tuning is not None
+        adds = tokenizer is None and not keeps
+        prepared = _prepared_dialogues(data, run, console, known, template, tuning.assistant, adds)
     else:
         if base is not None and tuning is not None and tokenizer is None:
             tokenizer = base.tokenizer if keeps else None
@@ -250,23 +255,35 @@ def _template(
     """Return the template of conversations: that of a resumed run, the one that is named, or the model's own."""
     if tuning is None or tuning.task == "lm":
         return None
-    if recorded is not None and (kept := read_template(Path(str(run.resume)))) is not None:
-        return kept
+    if recorded is not None and (kept := read_chat(Path(str(run.resume)))) is not None:
+        return kept.template
     if tuning.template is None:
-        return (read_template(base.path) if base is not None else None) or ChatTemplate.of("turns")
+        own = read_chat(base.path) if base is not None else None
+        return own.template if own is not None else ChatTemplate.of("turns")
     path = Path(tuning.template)
     return read_template_file(path) if path.is_file() else ChatTemplate.of(tuning.template)
 
 
 def _prepared_dialogues(
-    data: DataConfig, run: RunConfig, console: SteadyConsole, tokenizer: Tokenizer, template: ChatTemplate, adds: bool
+    data: DataConfig,
+    run: RunConfig,
+    console: SteadyConsole,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    assistant: str | None,
+    adds: bool,
 ) -> Prepared:
     if not data.data:
-        raise TidegateError("No conversations are named: give .jsonl or .json files, or their folder.")
+        raise TidegateError("No conversations are named: give .jsonl, .json, .csv or .tsv files, or their folder.")
     held_out = () if data.validation_data is None else (data.validation_data,)
-    how = Settings(template, data.validation, held_out, data.encoding)
+    choices = Choices(data.columns, assistant)
+    how = Settings(template, data.validation, held_out, data.encoding, choices, data.keep_duplicates)
+
+    def tell(sentence: str) -> None:
+        console.print(Text(sentence), soft_wrap=True)
+
     with waiting(console, "preparing the conversations") as progress:
-        return prepare_dialogues(data.data, how, tokenizer, cache_folder(run.cache), adds, progress)
+        return prepare_dialogues(data.data, how, tokenizer, cache_folder(run.cache), adds, progress, tell)
 
 
 def _tuned_start(

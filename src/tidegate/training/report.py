@@ -13,6 +13,7 @@ from tidegate.text.prepare import Prepared
 from tidegate.training.measure import LossSum
 from tidegate.training.record import RunRecord
 from tidegate.training.state import TrainState
+from tidegate.tuning import TALKS
 
 
 def card_of(
@@ -68,6 +69,7 @@ def card_of(
         versions=list(record.surroundings.items()),
         base="" if record.tuning is None else Path(record.tuning.model).name,
         is_adapter=isinstance(state.model, AdaptedModel),
+        verb="chat" if record.tuning is not None and record.tuning.task in TALKS else "generate",
     )
 
 

@@ -16,11 +16,10 @@ from rich.console import Console
 from rich.text import Text
 
 from tidegate.folder.card import write_card
-from tidegate.folder.chat_file import write_template
+from tidegate.folder.chat_file import Chat, write_chat
 from tidegate.folder.model_folder import write_config
 from tidegate.models.adapted import AdaptedModel
 from tidegate.nn.sequence import kernels_line
-from tidegate.text.chat_template import ChatTemplate
 from tidegate.text.overlap import longest_run_in_store
 from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
@@ -56,8 +55,8 @@ class Training:
     console: Console
     start: TunedStart | None = None
     """what a fine-tuning starts from"""
-    template: ChatTemplate | None = None
-    """of conversations, where these are learnt"""
+    chat: Chat | None = None
+    """how to talk with the model, where it learns to answer"""
     began: float = field(default_factory=time.monotonic)
     """when what counts as the run's time began"""
     changes: dict[str, float] = field(default_factory=dict)
@@ -132,8 +131,8 @@ class Training:
         write_record(self.folder.record, first)
         documents = len(self.prepared.train.document_starts)
         write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents)
-        if self.template is not None:
-            write_template(self.folder.path, self.template)
+        if self.chat is not None:
+            write_chat(self.folder.path, self.chat)
         if self.recorded is None:
             return None
         if not self.folder.checkpoint.exists():  # killed before its first checkpoint: it begins again, the same
@@ -202,14 +201,14 @@ class Training:
             self._say(f"The validation text has {unknown:,} tokens that the vocabulary lacks.")
         for sentence in outcome(self.record.training, read_log(self.folder.log), self.record.training.keep == "best"):
             self._say(sentence)
-        what = "Have it write" if self.template is None else "Talk with it"
+        what = "Have it write" if self.chat is None else "Talk with it"
         if self.record.model.direction == "backward":
             what = "It reads from the end, for --backward of --task classify; measure it"
         self._say(f"Done: {self.folder.path}   {what}:  {self._generate()}")
 
     def _generate(self) -> str:
         path, tuning = shlex.quote(str(self.folder.path)), self.record.tuning
-        verb = "generate" if self.template is None else "chat"
+        verb = "generate" if self.chat is None else "chat"
         if self.record.model.direction == "backward":
             verb = "evaluate"
         if tuning is None or tuning.lora_rank is None:
