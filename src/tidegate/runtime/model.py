@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import final
+from typing import Unpack, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.arguments import one_or_more
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.tensors import Tensors, check_tensors
-from tidegate.runtime.sampling import Sampling
+from tidegate.runtime.sampling import Sampling, SamplingSettings, with_settings
 from tidegate.runtime.stack import Array, State, layer_weights, stack
 from tidegate.runtime.stream import stream
 from tidegate.text.tokenizer import Tokenizer
@@ -40,7 +41,7 @@ READ_AT_ONCE = 512
 """Tokens of a prompt whose vectors are held at a time."""
 
 
-def load(path: str | Path, adapters: Sequence[str | Path] = ()) -> Model:
+def load(path: str | Path, adapters: str | Path | Sequence[str | Path] = ()) -> Model:
     """Load a model folder, or a base model by its name, with the changes of adapters, if any."""
     return Model.load(path, adapters)
 
@@ -81,21 +82,22 @@ class Model:
         """tells this model's weights from all others, adapters included; empty for weights that came from no folder"""
 
     @classmethod
-    def load(cls, path: str | Path, adapters: Sequence[str | Path] = ()) -> Model:
+    def load(cls, path: str | Path, adapters: str | Path | Sequence[str | Path] = ()) -> Model:
         """Read a model folder; a TidegateError says what is wrong with one, or with an adapter to it."""
         folder = ModelFolder.read(path)
         model = cls(folder.model, folder.tokenizer, folder.tensors, folder.documents)
         model._digest = model.digest = folder.metadata["weights_digest"]
+        adapters = list(one_or_more(adapters))
         return model.adapted(adapters) if adapters else model
 
-    def adapted(self, adapters: Sequence[str | Path]) -> Model:
+    def adapted(self, adapters: str | Path | Sequence[str | Path]) -> Model:
         """Return the model of this folder with the changes of adapters, which add up; this one stays as it is, so that
         adapters can be swapped from text to text. What they do not change is shared.
 
         Raises TidegateError where an adapter belongs to another model.
         """
         V = self.tokenizer.vocabulary_size
-        read = [read_adapter(path, self.config, V, self._digest) for path in adapters]
+        read = [read_adapter(path, self.config, V, self._digest) for path in one_or_more(adapters)]
         changed = Model(self.config, self.tokenizer, merged(self._tensors, read), self._documents)
         # of what they are based on, so that adapters to the same model still fit
         changed._tensors, changed._digest = self._tensors, self._digest
@@ -148,15 +150,19 @@ class Model:
         *,
         sampling: Sampling | None = None,
         max_tokens: int | None = 500,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         sample: int = 0,
         end_at_document: bool = True,
+        **settings: Unpack[SamplingSettings],
     ) -> Iterator[str]:
-        """Go on from a prompt; yields text piece by piece. See `tidegate.runtime.stream.stream`."""
+        """Go on from a prompt; yields text piece by piece. See `tidegate.runtime.stream.stream`.
+
+        settings: fields of `Sampling`, such as ``temperature=0.7``, in place of those of `sampling`.
+        """
         return stream(
             self,
             prompt,
-            sampling=sampling or Sampling(),
+            sampling=with_settings(sampling, settings),
             max_tokens=max_tokens,
             stop=stop,
             sample=sample,
@@ -169,12 +175,14 @@ class Model:
         *,
         sampling: Sampling | None = None,
         max_tokens: int | None = 500,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         sample: int = 0,
         end_at_document: bool = True,
+        **settings: Unpack[SamplingSettings],
     ) -> str:
         """Return the pieces of `stream`, joined: the text that follows the prompt, without the prompt."""
         pieces = self.stream(
-            prompt, sampling=sampling, max_tokens=max_tokens, stop=stop, sample=sample, end_at_document=end_at_document
-        )
+            prompt, sampling=sampling, max_tokens=max_tokens, stop=stop, sample=sample, end_at_document=end_at_document,
+            **settings,
+        )  # fmt: skip
         return "".join(pieces)
