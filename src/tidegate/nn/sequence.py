@@ -52,7 +52,9 @@ def run_cell(
 def native_fits(*tensors: Tensor | None) -> bool:
     """Whether the native core is there and computes with such tensors: float32 on the CPU, none of them empty, and
     nothing around that it cannot do."""
-    if native.core() is None or torch.is_autocast_enabled("cpu") or traced():
+    if native.core() is None or torch.is_autocast_enabled("cpu"):
+        return False
+    if torch._C._get_tracing_state() is not None:  # as `traced`, without a call: this stands before each small layer
         return False
     for t in tensors:
         if t is not None and not (
