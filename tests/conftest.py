@@ -15,6 +15,7 @@ ALLOWED_SKIPS = (
     "the native core is not here",
     "a small disk cannot be mounted here",
     "no other user to be here",
+    "could not import 'onnx",
 )
 """every reason for which a test may be skipped; any other skip fails the run"""
 

@@ -14,13 +14,13 @@ SOURCE = ROOT / "src" / "tidegate"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = {
-    "errors": 0, "config": 1, "native": 1,
+    "errors": 0, "arguments": 0, "config": 1, "native": 1,
     "theory": 2, "text": 2,
     "folder": 3,
     "runtime": 4, "nn": 4,
     "models": 5,
     "training": 6,
-    "tuning": 2, "labelling": 2,
+    "tuning": 2, "labelling": 2, "state_dict": 2,
     "train": 7, "finetune": 7, "merge": 7, "import_model": 7, "prepare": 7, "evaluate": 7, "generate": 7, "chat": 7,
     "classify": 7, "embed": 7, "tag": 7, "runs": 7,
     "gradcheck": 7, "doctor": 7,
@@ -29,6 +29,7 @@ LAYERS = {
 }  # fmt: skip
 TORCH_FREE = (
     "errors",
+    "arguments",
     "config",
     "theory",
     "text",
@@ -40,6 +41,7 @@ TORCH_FREE = (
     "chat",
     "merge",
     "import_model",
+    "state_dict",
     "tuning",
     "labelling",
     "classify",

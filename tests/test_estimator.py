@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,10 +72,12 @@ def test_numbers_are_the_labels_of_files(model, tmp_path):
     assert np.array_equal(loaded.predict(TEXTS), found)
 
 
-def test_a_copy_labels_alike(model):
-    model.set_params(epochs=np.float64(2), lanes=np.int64(8)).fit(TEXTS, np.where(LABELS > 0, " 山", "b"))
-    copied = copy.deepcopy(model)
-    assert np.array_equal(copied.predict(TEXTS), model.predict(TEXTS))
+def test_a_copy_labels_alike(model, tmp_path):
+    model.set_params(model=Path(model.model), epochs=np.float64(2), lanes=np.int64(8), validation=np.float64(0.1))
+    model.fit(TEXTS, np.where(LABELS > 0, " 山", "b"))
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert np.array_equal(copied.predict(TEXTS), model.predict(TEXTS))
+    model.save(tmp_path / "saved")
     assert set(model.predict(TEXTS)) <= {" 山", "b"}
 
 

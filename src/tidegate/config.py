@@ -5,6 +5,7 @@ Every rule about a value stands here, in ``__post_init__``, so a flag, a YAML fi
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args
 
@@ -21,9 +22,24 @@ PresetName = Literal["tiny", "small", "medium", "large"]
 
 
 def within(settings: object, name: str, low: float, high: float) -> None:
-    """Check that a field has ``low <= value <= high``; NaN fails, None (not set) passes."""
+    """Check that a field has ``low <= value <= high``; NaN fails, None (not set) passes.
+
+    A number of NumPy's becomes one of Python's, as what is written to JSON must be.
+    """
     value = getattr(settings, name)
-    if value is not None and not low <= value <= high:
+    if value is None:
+        return
+    if not isinstance(value, numbers.Real):
+        raise TidegateError(f"{name} is {value!r}, but it must be a number from {low:g} to {high:g}.")
+    if type(value) not in (int, float, bool):
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)
+        object.__setattr__(settings, name, value)
+    whole = "int" in str(type(settings).__annotations__.get(name, "")).split(" | ")
+    if whole and not isinstance(value, int) and not float(value).is_integer():
+        raise TidegateError(f"{name} is {value}, but it must be a whole number from {low:g} to {high:g}.")
+    if whole and not isinstance(value, int):
+        object.__setattr__(settings, name, int(value))
+    if not low <= value <= high:
         raise TidegateError(f"{name} is {value}, but it must be from {low:g} to {high:g}.")
 
 

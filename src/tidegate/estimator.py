@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -42,10 +43,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        model: str = "base-en",
+        model: str | Path = "base-en",
         recipe: Recipe = "direct",
         *,
-        backward: str | None = None,
+        backward: str | Path | None = None,
         epochs: float | None = None,
         learning_rate: float | None = None,
         dropout: float | None = None,
@@ -113,10 +114,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             if getattr(self, name) is not None
         }
         code = finetune(
-            TuningConfig(model=self.model, task="classify"),
+            TuningConfig(model=_plain(self.model), task="classify"),
             LabelConfig(
                 recipe=self.recipe,
-                backward=self.backward,
+                backward=_plain(self.backward),
                 class_weights=self.class_weights,
                 ngrams=_plain(self.ngrams),
                 language_epochs=self.language_epochs,
@@ -209,7 +210,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of NumPy's, as grids have them, as one of Python's."""
+    """Return a number of NumPy's, as grids have them, as one of Python's, and a path as a string."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     return value.item() if isinstance(value, np.generic) else value
 
 

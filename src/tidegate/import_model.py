@@ -1,19 +1,17 @@
 """``tidegate import``: a language model of torch.nn's layers (embedding, RNN, LSTM or GRU, decoder) becomes a folder.
 
-Such a model is ``decoder(rnn(embedding(id)))``, the plain block. Names are found by their ends and shapes: one matrix
-of V rows that is read, ``weight_ih_l0 … bias_hh_l{n}`` with any beginning, and one of V rows that writes. PyTorch's
-order of gates is that of `tidegate.theory.layout`, so cells are taken as they are. Where the embedding is smaller than
-the cells, x is filled with zeros up to them, and the first layer's matrix with columns that meet these: the same sums.
+Such a model is ``decoder(rnn(embedding(id)))``, the plain block; `tidegate.state_dict` finds its parts. PyTorch's order
+of gates is that of `tidegate.theory.layout`, so cells are taken as they are. Where the embedding and the layers are of
+several sizes, the smaller ones are filled with zeros up to the largest: a unit whose weights are all zero stays at zero
+in each of these cells, so the sums are the same.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import safetensors
@@ -24,19 +22,17 @@ from tidegate.errors import TidegateError
 from tidegate.folder.card import Card, write_card
 from tidegate.folder.model_folder import write_config, write_weights
 from tidegate.folder.tensors import check_tensors
+from tidegate.state_dict import Array, Parts, told_apart
 from tidegate.text.normalize import NORMALIZATION
 from tidegate.text.tokenizer import Tokenizer, from_json
 from tidegate.text.tokenizers.base import FORMAT, FORMAT_VERSION
 from tidegate.text.tokenizers.words import WordsTokenizer
 from tidegate.theory.layout import GATES
 
-LAYER = re.compile(r"(?P<prefix>.*?)(?P<kind>(?:weight|bias)_(?:ih|hh))_l(?P<number>\d+)(?P<rest>.*)$")
 SPECIAL = {"<unk>": "unknown", "<eos>": "\n", "<s>": "document", "<bos>": "document", "<sos>": "document"}
 VOCABULARY_BYTES = 1 << 28
 Kind = Literal["characters", "words", "whitespace"]
-GATE_COUNTS: dict[int, Cell] = {1: "rnn", 3: "gru", 4: "lstm"}
-
-Array = NDArray[np.float32]
+Nonlinearity = Literal["tanh", "relu"]
 
 
 @dataclass(frozen=True)
@@ -51,24 +47,19 @@ class ImportSettings:
     tokens: Kind = "characters"
     """What the tokens are: characters, words, or whitespace (what stands between spaces, as in PTB and WikiText: a
     space before each word and each line end)."""
+    nonlinearity: Nonlinearity | None = None
+    """Of an RNN, whose weights do not tell it: tanh, the default of torch.nn.RNN, or relu, which cannot be imported."""
     out: str | None = None
     """Folder for the model; it must be new, or empty."""
 
     def __post_init__(self) -> None:
         check_paths(self, "vocabulary", "out")
         one_of(self, "tokens", Kind)
+        if self.nonlinearity is not None:
+            one_of(self, "nonlinearity", Nonlinearity)
         for name, what in (("vocabulary", "the file of its tokens"), ("out", "a folder for the model")):
             if getattr(self, name) is None:
                 raise TidegateError(f"{name} is not given: name {what} by --{name}.")
-
-
-class Parts(NamedTuple):
-    """A state dict's tensors, told apart."""
-
-    embedding: Array
-    layers: list[dict[str, Array]]
-    decoder: Array
-    bias: Array | None
 
 
 def import_model(settings: ImportSettings) -> int:
@@ -76,7 +67,8 @@ def import_model(settings: ImportSettings) -> int:
     out = Path(settings.out or "")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TidegateError(f"--out {out} is there already, and not an empty folder: choose another name.")
-    parts = _parts(settings.weights)
+    parts = told_apart(settings.weights, _tensors(settings.weights))
+    _check_nonlinearity(parts.cell, settings)
     names = _vocabulary(Path(settings.vocabulary or ""), len(parts.embedding))
     tokenizer, order = _tokenizer(names, settings.tokens)
     config, tensors = converted(parts, order)
@@ -94,34 +86,54 @@ def import_model(settings: ImportSettings) -> int:
     return 0
 
 
+def _check_nonlinearity(cell: Cell, settings: ImportSettings) -> None:
+    """Raise a TidegateError where the weights are not of a tanh RNN, or nobody says whether they are."""
+    given = settings.nonlinearity
+    if cell != "rnn" and given is not None:
+        raise TidegateError(f"nonlinearity is {given}, but {settings.weights} has {cell.upper()} layers: omit it.")
+    if cell == "rnn" and given is None:
+        raise TidegateError(
+            f"{settings.weights} has RNN layers, and weights do not tell their nonlinearity: give --nonlinearity tanh, "
+            "the default of torch.nn.RNN, if the model was trained so."
+        )
+    if given == "relu":
+        raise TidegateError(
+            "nonlinearity is relu, but a Tidegate model has RNN layers of tanh alone: such a model cannot be imported."
+        )
+
+
 def converted(parts: Parts, order: NDArray[np.int64]) -> tuple[ModelConfig, dict[str, Array]]:
     """Return settings and tensors of the same model; order: (V',) the old number of each token, -1 for one that the old
     model lacks, which gets the mean of all."""
-    H = parts.layers[0]["weight_hh"].shape[1]
-    cell = GATE_COUNTS[parts.layers[0]["weight_hh"].shape[0] // H]
-    E = parts.embedding.shape[1]
-    if E > H:
-        raise TidegateError(
-            f"The embedding has {E} columns, the cells {H} units: an embedding at most as wide is wanted."
-        )
-    tied = E == H and np.array_equal(parts.embedding, parts.decoder)
-    config = ModelConfig(cell, len(parts.layers), H, E, "plain", tied)
+    E, last = parts.embedding.shape[1], parts.decoder.shape[1]
+    H = max(E, *(layer["weight_hh"].shape[1] for layer in parts.layers))
+    tied = last == E and np.array_equal(parts.embedding, parts.decoder)
+    config = ModelConfig(parts.cell, len(parts.layers), H, E, "plain", tied)
     tensors = {"embedding.weight": _rows(parts.embedding, order)}
     if E != H:
         tensors["embedding_projection.weight"] = np.eye(H, E, dtype=np.float32)
-    rows = len(GATES[cell]) * H
+        if tied:
+            tensors["output_projection.weight"] = np.eye(E, H, dtype=np.float32)
+    gates = len(GATES[parts.cell])
     for i, layer in enumerate(parts.layers):
-        weight_ih = np.zeros((rows, H), np.float32)
-        weight_ih[:, : layer["weight_ih"].shape[1]] = layer["weight_ih"]
-        tensors[f"blocks.{i}.cell.weight_ih_l0"] = weight_ih
-        tensors[f"blocks.{i}.cell.weight_hh_l0"] = layer["weight_hh"]
+        for name in ("weight_ih", "weight_hh"):
+            tensors[f"blocks.{i}.cell.{name}_l0"] = _filled(layer[name], gates, H).reshape(gates * H, H)
         for name in ("bias_ih", "bias_hh"):
-            tensors[f"blocks.{i}.cell.{name}_l0"] = layer.get(name, np.zeros(rows, np.float32))
+            bias = layer.get(name, np.zeros(layer["weight_hh"].shape[0], np.float32))
+            tensors[f"blocks.{i}.cell.{name}_l0"] = _filled(bias[:, None], gates, H)[:, :, 0].reshape(-1)
     if not tied:
-        tensors["output.weight"] = _rows(parts.decoder, order)
+        tensors["output.weight"] = _filled(_rows(parts.decoder, order), 1, H, grown=False)[0]
     bias = np.zeros(len(parts.decoder), np.float32) if parts.bias is None else parts.bias
     tensors["output.bias"] = _rows(bias, order)
     return config, tensors
+
+
+def _filled(matrix: Array, gates: int, H: int, grown: bool = True) -> Array:
+    """Return a matrix ``(G·h, I)`` as ``(G, H, H)``, zeros where it has no units; ``(G, h, H)`` where not `grown`."""
+    parts = matrix.reshape(gates, -1, matrix.shape[1])
+    found = np.zeros((gates, H if grown else parts.shape[1], H), np.float32)
+    found[:, : parts.shape[1], : parts.shape[2]] = parts
+    return found
 
 
 def _rows(tensor: Array, order: NDArray[np.int64]) -> Array:
@@ -132,8 +144,8 @@ def _rows(tensor: Array, order: NDArray[np.int64]) -> Array:
 # ---- The weights -----------------------------------------------------------------------------------------------------
 
 
-def _parts(path: str) -> Parts:
-    """Read a state dict and tell its tensors apart; a TidegateError says what is missing or too many."""
+def _tensors(path: str) -> dict[str, Array]:
+    """Read a state dict as float32; a TidegateError where it is no file of such numbers."""
     if not path.endswith(".safetensors"):
         raise TidegateError(
             f"{path} is no .safetensors file: save the state dict by safetensors.torch.save_file; a .pt file is a "
@@ -141,8 +153,11 @@ def _parts(path: str) -> Parts:
         )
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            names = list(file.keys())
-            tensors = {name: np.asarray(file.get_tensor(name), np.float32) for name in names}
+            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 (no dict)
+            tensors = {
+                name: _bfloat16(path, name) if dtype == "BF16" else np.asarray(file.get_tensor(name), np.float32)
+                for name, dtype in dtypes.items()
+            }
     except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
         raise TidegateError(
             f"{path} cannot be read as safetensors in float numbers ({error}): write it anew."
@@ -150,61 +165,18 @@ def _parts(path: str) -> Parts:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise TidegateError(f"{path}: {name} holds numbers that are not finite.")
-    layers = _layers(path, tensors)
-    H = layers[-1]["weight_hh"].shape[1]
-    others = {name: tensor for name, tensor in tensors.items() if LAYER.match(name) is None}
-    matrices = {name: tensor for name, tensor in others.items() if tensor.ndim == 2}
-    I = layers[0]["weight_ih"].shape[1]
-    read = [name for name in matrices if re.search(r"emb|encoder|wte", name) and matrices[name].shape[1] == I]
-    written = [name for name in matrices if name not in read and matrices[name].shape[1] == H]
-    if len(read) != 1 or len(written) > 1 or (not written and I != H):
-        shapes = ", ".join(f"{name} {tensor.shape}" for name, tensor in others.items()) or "nothing"
-        raise TidegateError(
-            f"{path} has beside its cells {shapes}; wanted are one embedding (V, {I}), with emb or encoder in its "
-            f"name, and one decoder (V, {H}), or none where it is the embedding."
-        )
-    embedding = matrices[read[0]]
-    decoder = matrices[written[0]] if written else embedding
-    if decoder.shape != (len(embedding), H):
-        raise TidegateError(f"{path}: the decoder is {decoder.shape}, but {(len(embedding), H)} was wanted.")
-    biases = [tensor for tensor in others.values() if tensor.shape == (len(embedding),)]
-    rest = len(others) - 1 - len(written) - len(biases)
-    if len(biases) > 1 or rest:
-        raise TidegateError(
-            f"{path} has tensors of no such model: {', '.join(others)}; leave out what is another layer's."
-        )
-    return Parts(embedding, layers, decoder, biases[0] if biases else None)
+    return tensors
 
 
-def _layers(path: str, tensors: Mapping[str, Array]) -> list[dict[str, Array]]:
-    found: dict[int, dict[str, Array]] = {}
-    prefixes = set()
-    for name, tensor in tensors.items():
-        if (match := LAYER.match(name)) is None:
-            continue
-        if match["rest"]:
-            raise TidegateError(f"{path} has {name}: a model of two directions, or with projections, is not taken.")
-        prefixes.add(match["prefix"])
-        found.setdefault(int(match["number"]), {})[match["kind"]] = tensor
-    if not found or sorted(found) != list(range(len(found))) or len(prefixes) > 1:
-        raise TidegateError(
-            f"{path} has no one stack of layers weight_ih_l0, weight_hh_l0 … of torch.nn's RNN, LSTM or GRU."
-        )
-    layers = [found[number] for number in sorted(found)]
-    H = layers[0].get("weight_hh", np.zeros((0, 0))).shape[-1]
-    rows = layers[0].get("weight_hh", np.zeros((0, 0))).shape[0]
-    if not H or rows % H or rows // H not in GATE_COUNTS:
-        raise TidegateError(
-            f"{path}: weight_hh_l0 is ({rows}, {H}), but 1, 3 or 4 times as many rows as columns are wanted."
-        )
-    for number, layer in enumerate(layers):
-        inputs = layer["weight_ih"].shape[-1] if number == 0 and "weight_ih" in layer else H
-        wanted = {"weight_ih": (rows, inputs), "weight_hh": (rows, H), "bias_ih": (rows,), "bias_hh": (rows,)}
-        for kind, shape in wanted.items():
-            if (kind in layer and layer[kind].shape != shape) or (kind not in layer and kind.startswith("weight")):
-                shown = layer[kind].shape if kind in layer else "missing"
-                raise TidegateError(f"{path}: {kind}_l{number} is {shown}, but {shape} was wanted.")
-    return layers
+def _bfloat16(path: str, name: str) -> Array:
+    """Read a tensor of a dtype that NumPy lacks: the upper half of a float32. The file's header was checked before."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        tensor = json.loads(file.read(size))[name]
+        begin, end = tensor["data_offsets"]
+        file.seek(8 + size + begin)
+        upper = np.frombuffer(file.read(end - begin), "<u2").astype(np.uint32)
+    return (upper << 16).view(np.float32).reshape(tensor["shape"])
 
 
 # ---- The vocabulary --------------------------------------------------------------------------------------------------
@@ -218,7 +190,7 @@ def _vocabulary(path: Path, V: int) -> list[str]:
         if len(content) > VOCABULARY_BYTES:
             raise ValueError(f"larger than {VOCABULARY_BYTES:,} bytes")
         text = content.decode("utf-8-sig")
-        names: Any = json.loads(text) if text.lstrip()[:1] in ("[", "{") else text.removesuffix("\n").split("\n")
+        names: Any = json.loads(text) if text.lstrip()[:1] in ("[", "{") else _lines(text)
         if isinstance(names, dict):
             if sorted(names.values()) != list(range(len(names))):
                 raise ValueError("its numbers are not 0 to V - 1, each once")
@@ -229,11 +201,26 @@ def _vocabulary(path: Path, V: int) -> list[str]:
         raise TidegateError(f"{path} cannot be read as a vocabulary ({error}): one token a line, or JSON.") from None
     if len(names) != V:
         raise TidegateError(
-            f"{path} has {len(names):,} tokens, but the embedding has {V:,} rows: they are of two models."
+            f"{path} has {len(names):,} tokens, but the embedding has {V:,} rows: a token is missing or too many, or "
+            "they are of two models. Write a token that is a line's end as <eos>, or the vocabulary as JSON."
         )
-    if len(set(names)) != len(names):
-        raise TidegateError(f"{path} has a token twice: each row of the embedding is another's.")
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(names):
+        if (first := numbers.setdefault(name, number)) != number:
+            raise TidegateError(
+                f"{path} has the token {name[:80]!r} twice, as numbers {first:,} and {number:,}, but each row of the "
+                "embedding is another token's: restore the vocabulary that the model was trained with."
+            )
     return list(names)
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text, without the carriage returns that end all of them in a file from Windows."""
+    lines = text.removesuffix("\n").split("\n")
+    ended = lines if text.endswith("\n") else lines[:-1]
+    if ended and all(line.endswith("\r") for line in ended):
+        return [line.removesuffix("\r") for line in lines]
+    return lines
 
 
 def _tokenizer(names: list[str], kind: str) -> tuple[Tokenizer, NDArray[np.int64]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -136,6 +138,10 @@ def test_the_running_half_gives_the_same(config, numpy_stack, monkeypatch):
         ClassifierFolder(config, tokenizer, ("x", "y", "z"), True, 2.0, False, model.tensors())
     )
     np.testing.assert_allclose(several.probabilities(TEXTS), 1 / (1 + np.exp(-found / 2)), rtol=1e-5)
+    assert np.array_equal(running.probabilities(TEXTS[1]), running.probabilities([TEXTS[1]]))
+    assert len(running.label(TEXTS[1])) == len(list(running.stream(TEXTS[1]))) == 1
+    for other in (copy.deepcopy(running), pickle.loads(pickle.dumps(running))):
+        assert np.array_equal(other.probabilities(TEXTS), running.probabilities(TEXTS))
     one = several.label(TEXTS)[1]
     assert one.labels == tuple(name for name, p in zip("xyz", one.probabilities, strict=True) if p > 0.5)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -116,6 +118,11 @@ def test_the_running_half_gives_the_same(kind, numpy_stack, cell, monkeypatch):
     found, tags = running.emissions([*SENTENCES, ()]), running.tag([*SENTENCES, ()])
     assert found[-1].shape == (0, 5)
     assert tags[-1] == ()
+    for other in (copy.deepcopy(running), pickle.loads(pickle.dumps(running))):
+        assert other.tag(SENTENCES) == tags[:-1]
+    for letters in ("It is", ["It", "is"], iter(["It is"])):
+        with pytest.raises(TidegateError, match="must be a list of tokens"):
+            running.tag(letters)
     chain = Chain(*(score.detach().numpy() for score in model.crf.scores()))
     for tokens, emissions, given in zip(SENTENCES, found, tags, strict=False):
         with torch.no_grad():

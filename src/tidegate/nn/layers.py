@@ -12,59 +12,139 @@ Only `forward` is another: it runs float32 on the CPU, in one direction and with
 Backward needs the outputs of all three, as it does those of `torch.nn.LSTM`: change a copy of them, not themselves.
 
 `torch.compile` breaks its graph at these modules as it does at `torch.nn`'s own, unless
-``torch._dynamo.config.allow_rnn`` is set.
+``torch._dynamo.config.allow_rnn`` is set. `torch.jit.script`, `torch.jit.trace` and `torch.onnx.export` find PyTorch's
+operators in them. `torch.ao.quantization` looks for `torch.nn`'s modules by their exact type: give it
+``tidegate.nn.to_torch(model)``.
+
+TorchScript reads the annotations of this file as objects, so they are not put off by ``from __future__``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
+from torch._C import _disabled_torch_function_impl
+from torch._jit_internal import _overload_method
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from tidegate.nn import scripted
+from tidegate.nn.as_torch import AsTorch
 from tidegate.nn.sequence import CellWeights, LayerState, check_lengths, native_fits, run_cell
 from tidegate.theory.state import HiddenState, LSTMState
 
 Module = nn.RNN | nn.GRU | nn.LSTM
 
 
-class RNN(nn.RNN):
+class RNN(AsTorch, nn.RNN):
     """`torch.nn.RNN` with ``nonlinearity`` tanh or relu; see `torch.nn.RNN` for constructor, inputs and outputs."""
 
+    _padded, _packed = scripted._padded, scripted._packed
+
+    @overload
+    @_overload_method
     def forward(
-        self, input: Any, hx: Tensor | None = None, *, fresh: Tensor | None = None, lengths: Tensor | None = None
-    ) -> Any:
-        """Return the outputs and the last state, as `torch.nn.RNN` does; fresh and lengths: see this file's head."""
-        cell = "rnn_relu" if self.mode == "RNN_RELU" else "rnn"
-        return _forward(self, cell, input, hx, fresh, lengths, super().forward)
+        self, input: Tensor, hx: Tensor | None = None, fresh: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        pass
 
-
-class GRU(nn.GRU):
-    """`torch.nn.GRU`; see there for constructor, inputs and outputs."""
-
-    def forward(
-        self, input: Any, hx: Tensor | None = None, *, fresh: Tensor | None = None, lengths: Tensor | None = None
-    ) -> Any:
-        """Return the outputs and the last state, as `torch.nn.GRU` does; fresh and lengths: see this file's head."""
-        return _forward(self, "gru", input, hx, fresh, lengths, super().forward)
-
-
-class LSTM(nn.LSTM):
-    """`torch.nn.LSTM`; see there for constructor, inputs and outputs."""
-
+    @overload
+    @_overload_method
     def forward(
         self,
-        input: Any,
-        hx: tuple[Tensor, Tensor] | None = None,
-        *,
+        input: PackedSequence,
+        hx: Tensor | None = None,
         fresh: Tensor | None = None,
         lengths: Tensor | None = None,
-    ) -> Any:
+    ) -> tuple[PackedSequence, Tensor]:
+        pass
+
+    def forward(self, input, hx=None, fresh=None, lengths=None):  # type: ignore[no-untyped-def]
+        """Return the outputs and the last state, as `torch.nn.RNN` does; fresh and lengths: see this file's head."""
+        if torch.jit.is_scripting():
+            scripted.refuse(fresh, lengths)
+            if isinstance(input, PackedSequence):
+                return self._packed(input, hx)
+            else:
+                return self._padded(input, hx)
+        else:
+            cell = "rnn_relu" if self.mode == "RNN_RELU" else "rnn"
+            return _forward(self, cell, input, hx, fresh, lengths, super().forward)
+
+
+class GRU(AsTorch, nn.GRU):
+    """`torch.nn.GRU`; see there for constructor, inputs and outputs."""
+
+    _padded, _packed = scripted._padded, scripted._packed
+
+    @overload
+    @_overload_method
+    def forward(
+        self, input: Tensor, hx: Tensor | None = None, fresh: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        pass
+
+    @overload
+    @_overload_method
+    def forward(
+        self,
+        input: PackedSequence,
+        hx: Tensor | None = None,
+        fresh: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[PackedSequence, Tensor]:
+        pass
+
+    def forward(self, input, hx=None, fresh=None, lengths=None):  # type: ignore[no-untyped-def]
+        """Return the outputs and the last state, as `torch.nn.GRU` does; fresh and lengths: see this file's head."""
+        if torch.jit.is_scripting():
+            scripted.refuse(fresh, lengths)
+            if isinstance(input, PackedSequence):
+                return self._packed(input, hx)
+            else:
+                return self._padded(input, hx)
+        else:
+            return _forward(self, "gru", input, hx, fresh, lengths, super().forward)
+
+
+class LSTM(AsTorch, nn.LSTM):
+    """`torch.nn.LSTM`; see there for constructor, inputs and outputs."""
+
+    _lstm_padded, _lstm_packed = scripted._lstm_padded, scripted._lstm_packed
+
+    @overload
+    @_overload_method
+    def forward(
+        self,
+        input: Tensor,
+        hx: tuple[Tensor, Tensor] | None = None,
+        fresh: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        pass
+
+    @overload
+    @_overload_method
+    def forward(
+        self,
+        input: PackedSequence,
+        hx: tuple[Tensor, Tensor] | None = None,
+        fresh: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[PackedSequence, tuple[Tensor, Tensor]]:
+        pass
+
+    def forward(self, input, hx=None, fresh=None, lengths=None):  # type: ignore[no-untyped-def]
         """Return the outputs and the last h and c, as `torch.nn.LSTM` does; fresh and lengths: see this file's head."""
-        return _forward(self, "lstm", input, hx, fresh, lengths, super().forward)
+        if torch.jit.is_scripting():
+            scripted.refuse(fresh, lengths)
+            if isinstance(input, PackedSequence):
+                return self._lstm_packed(input, hx)
+            else:
+                return self._lstm_padded(input, hx)
+        else:
+            return _forward(self, "lstm", input, hx, fresh, lengths, super().forward)
 
 
 def _forward(
@@ -99,14 +179,28 @@ def _forward(
 def _native(module: Module, cell: str, input: Any, hx: Any) -> bool:
     """Whether the core computes this call. It need not be a right one: what does not fit goes to PyTorch, whose own
     errors are then the user's."""
-    if module.bidirectional or module.proj_size or not isinstance(input, Tensor) or input.dim() not in (2, 3):
+    if module.bidirectional or module.proj_size or not isinstance(input, Tensor) or input.is_nested:
+        return False
+    if input.dim() not in (2, 3):
         return False
     state = () if hx is None else tuple(hx) if cell == "lstm" else (hx,)
     if hx is not None and len(state) != (2 if cell == "lstm" else 1):
         return False
     if any(not isinstance(s, Tensor) or s.dim() != input.dim() for s in state):
         return False
-    return native_fits(input, *state, module.weight_ih_l0)  # type: ignore[arg-type]
+    weight = getattr(module, "weight_ih_l0", None)  # a replica may have its weights in the parent's list alone
+    if weight is None:
+        return False
+    for t in (input, weight, *state):
+        kind = type(t)
+        if kind is not Tensor and kind is not nn.Parameter and not _is_plain(kind):
+            return False
+    return native_fits(input, *state, weight)
+
+
+def _is_plain(kind: type[Tensor]) -> bool:
+    """Whether this subclass of Tensor leaves PyTorch's functions as they are."""
+    return kind.__torch_function__ is _disabled_torch_function_impl
 
 
 def _batched(module: Module, cell: str, input: Tensor, hx: Any) -> tuple[Tensor, list[LayerState | None]]:

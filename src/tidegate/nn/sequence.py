@@ -45,7 +45,7 @@ def run_cell(
         return h, LSTMState(h_T, c_T) if cell == "lstm" else HiddenState(h_T)
     if state is None:
         state = zero_state(cell, x.shape[1], weights.weight_hh.shape[1], x)
-    run = composite.run_steps if x.is_meta or transformed() else composite.run_segments
+    run = composite.run_steps if x.is_meta or transformed() or traced() else composite.run_segments
     return run(cell, x, state, weights, fresh, lengths)
 
 
@@ -54,18 +54,26 @@ def native_fits(*tensors: Tensor | None) -> bool:
     nothing around that it cannot do."""
     if native.core() is None or torch.is_autocast_enabled("cpu"):
         return False
+    if torch._C._get_tracing_state() is not None:  # as `traced`, without a call: this stands before each small layer
+        return False
     for t in tensors:
         if t is not None and not (
             t.dtype is torch.float32 and t.is_cpu and t.layout is torch.strided and t.numel() > 0
         ):
             return False
-    return torch.compiler.is_compiling() or not transformed()
+    # what runs elsewhere, as ONNX does, has no native core
+    return not (torch.onnx.is_in_onnx_export() if torch.compiler.is_compiling() else transformed())
+
+
+def traced() -> bool:
+    """Whether `torch.jit.trace`, or the ONNX export by it, records PyTorch's operators now."""
+    return torch._C._get_tracing_state() is not None
 
 
 def can_look(tensor: Tensor) -> bool:
     """Whether a check may look at the tensor's values now: not while a graph is traced, or where there are none. The
     core looks at what it gets in any case."""
-    return not (torch.compiler.is_compiling() or tensor.is_meta or isinstance(tensor, FakeTensor))
+    return not (torch.compiler.is_compiling() or traced() or tensor.is_meta or isinstance(tensor, FakeTensor))
 
 
 def kernels() -> str:

@@ -32,6 +32,7 @@ _library.define(
     f"sequence_backward({_INPUTS}, Tensor h, Tensor saved, Tensor? d_h, Tensor? d_h_T, Tensor? d_c_T, bool[] wanted)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
+native.core()  # loaded now: while a graph is traced, torch.compile and torch.export could not
 _forward = torch.ops.tidegate.sequence.default
 _backward = torch.ops.tidegate.sequence_backward.default
 _LSTM = native.CELLS["lstm"]

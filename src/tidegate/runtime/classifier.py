@@ -17,6 +17,7 @@ from typing import NamedTuple, final
 
 import numpy as np
 
+from tidegate.arguments import one_or_more
 from tidegate.folder.label_folder import NONE, SECOND, ClassifierFolder, read_classifier
 from tidegate.runtime.encoder import BATCH, Encoder, text_ids, turned
 from tidegate.runtime.stack import Array
@@ -60,13 +61,13 @@ class Classifier:
         """Read a classifier's folder; a TidegateError says what is wrong with one."""
         return cls(read_classifier(path))
 
-    def label(self, texts: Iterable[str]) -> list[Labelled]:
-        """Label texts, in their order."""
+    def label(self, texts: str | Iterable[str]) -> list[Labelled]:
+        """Label texts, or one, in their order."""
         return list(self.stream(texts))
 
-    def stream(self, texts: Iterable[str], at_once: int = SORTED) -> Iterator[Labelled]:
+    def stream(self, texts: str | Iterable[str], at_once: int = SORTED) -> Iterator[Labelled]:
         """Label texts one after another, so many `at_once`, 1 where each is wanted as soon as it comes."""
-        source = iter(texts)
+        source = iter(one_or_more(texts))
         while some := list(islice(source, at_once)):
             for probabilities in self.probabilities(some):
                 yield Labelled(self.chosen(probabilities), probabilities)
@@ -77,8 +78,9 @@ class Classifier:
             return tuple(self.labels[k] for k in np.flatnonzero(probabilities > 0.5))
         return (self.labels[int(probabilities.argmax())],)
 
-    def probabilities(self, texts: Sequence[str]) -> Array:
+    def probabilities(self, texts: str | Sequence[str]) -> Array:
         """Return the probability of each label, ``(N, K)`` float32."""
+        texts = list(one_or_more(texts))
         z = self.logits(texts) / np.float32(self.temperature)
         if self._ngrams is not None:
             z += self._ngrams.of(texts)
@@ -87,14 +89,15 @@ class Classifier:
         exp = np.exp(z - z.max(axis=1, keepdims=True))
         return np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
 
-    def logits(self, texts: Sequence[str]) -> Array:
+    def logits(self, texts: str | Sequence[str]) -> Array:
         """Return what stands before the temperature, ``(N, K)`` float32."""
         weight, bias = self._head
         return np.asarray(self.pooled(texts) @ weight.T + bias, np.float32)
 
-    def pooled(self, texts: Sequence[str]) -> Array:
+    def pooled(self, texts: str | Sequence[str]) -> Array:
         """Return a vector for each text, ``(N, 3 H)`` float32: the last, the largest, the mean; of two encoders
         ``(N, 6 H)``."""
+        texts = list(one_or_more(texts))
         ids = [text_ids(self.tokenizer, text, self.config.direction) for text in texts]
         found = [self._encoders[0].pooled(ids)]
         if len(self._encoders) > 1:

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, Unpack, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.arguments import one_or_more
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.chat_file import Chat, first_chat
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.tensors import Tensors, check_tensors
-from tidegate.runtime.sampling import Sampling
+from tidegate.runtime.sampling import Sampling, SamplingSettings, with_settings
 from tidegate.runtime.session import MAX_TOKENS, Session
 from tidegate.runtime.stack import Array, State, layer_weights, stack
 from tidegate.runtime.stream import stream
@@ -44,7 +45,7 @@ READ_AT_ONCE = 512
 """Tokens of a prompt whose vectors are held at a time."""
 
 
-def load(path: str | Path, adapters: Sequence[str | Path] = ()) -> Model:
+def load(path: str | Path, adapters: str | Path | Sequence[str | Path] = ()) -> Model:
     """Load a model folder, or a base model by its name, with the changes of adapters, if any."""
     return Model.load(path, adapters)
 
@@ -87,27 +88,28 @@ class Model:
         self._folders: tuple[Path, ...] = ()
 
     @classmethod
-    def load(cls, path: str | Path, adapters: Sequence[str | Path] = ()) -> Model:
+    def load(cls, path: str | Path, adapters: str | Path | Sequence[str | Path] = ()) -> Model:
         """Read a model folder; a TidegateError says what is wrong with one, or with an adapter to it."""
         folder = ModelFolder.read(path)
         model = cls(folder.model, folder.tokenizer, folder.tensors, folder.documents)
         model._digest = model.digest = folder.metadata["weights_digest"]
         model._folders = (folder.path,)
+        adapters = list(one_or_more(adapters))
         return model.adapted(adapters) if adapters else model
 
-    def adapted(self, adapters: Sequence[str | Path]) -> Model:
+    def adapted(self, adapters: str | Path | Sequence[str | Path]) -> Model:
         """Return the model of this folder with the changes of adapters, which add up; this one stays as it is, so that
         adapters can be swapped from text to text. What they do not change is shared.
 
         Raises TidegateError where an adapter belongs to another model.
         """
-        V = self.tokenizer.vocabulary_size
-        read = [read_adapter(path, self.config, V, self._digest) for path in adapters]
+        V, paths = self.tokenizer.vocabulary_size, [Path(path) for path in one_or_more(adapters)]
+        read = [read_adapter(path, self.config, V, self._digest) for path in paths]
         changed = Model(self.config, self.tokenizer, merged(self._tensors, read), self._documents)
         # of what they are based on, so that adapters to the same model still fit
         changed._tensors, changed._digest = self._tensors, self._digest
         changed.digest = canonical_digest([self._digest, *(adapter.digest for adapter in read)])
-        changed._folders = (*map(Path, adapters), *self._folders[-1:])
+        changed._folders = (*paths, *self._folders[-1:])
         return changed
 
     def initial_state(self) -> State:
@@ -156,15 +158,19 @@ class Model:
         *,
         sampling: Sampling | None = None,
         max_tokens: int | None = 500,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         sample: int = 0,
         end_at_document: bool = True,
+        **settings: Unpack[SamplingSettings],
     ) -> Iterator[str]:
-        """Go on from a prompt; yields text piece by piece. See `tidegate.runtime.stream.stream`."""
+        """Go on from a prompt; yields text piece by piece. See `tidegate.runtime.stream.stream`.
+
+        settings: fields of `Sampling`, such as ``temperature=0.7``, in place of those of `sampling`.
+        """
         return stream(
             self,
             prompt,
-            sampling=sampling or Sampling(),
+            sampling=with_settings(sampling, settings),
             max_tokens=max_tokens,
             stop=stop,
             sample=sample,
@@ -177,14 +183,16 @@ class Model:
         *,
         sampling: Sampling | None = None,
         max_tokens: int | None = 500,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         sample: int = 0,
         end_at_document: bool = True,
+        **settings: Unpack[SamplingSettings],
     ) -> str:
         """Return the pieces of `stream`, joined: the text that follows the prompt, without the prompt."""
         pieces = self.stream(
-            prompt, sampling=sampling, max_tokens=max_tokens, stop=stop, sample=sample, end_at_document=end_at_document
-        )
+            prompt, sampling=sampling, max_tokens=max_tokens, stop=stop, sample=sample, end_at_document=end_at_document,
+            **settings,
+        )  # fmt: skip
         return "".join(pieces)
 
     def chat(
@@ -194,9 +202,11 @@ class Model:
         system: str | None = None,
         sampling: Sampling | None = None,
         max_tokens: int = MAX_TOKENS,
+        **settings: Unpack[SamplingSettings],
     ) -> str:
         """Return the pieces of `stream_chat`, joined: the answer of a model that learned to answer."""
-        return "".join(self.stream_chat(messages, system=system, sampling=sampling, max_tokens=max_tokens))
+        pieces = self.stream_chat(messages, system=system, sampling=sampling, max_tokens=max_tokens, **settings)
+        return "".join(pieces)
 
     def stream_chat(
         self,
@@ -205,19 +215,20 @@ class Model:
         system: str | None = None,
         sampling: Sampling | None = None,
         max_tokens: int = MAX_TOKENS,
+        **settings: Unpack[SamplingSettings],
     ) -> Iterator[str]:
         """Answer a question, or the last one of a conversation; yields the answer piece by piece.
 
         messages: a string, or messages such as ``{"role": "user", "content": "Hi"}``, the last one the user's; system:
-        what the conversation begins with. Nothing is remembered: for that see `conversation`. TidegateError for a model
-        that did not learn to answer.
+        what the conversation begins with; settings: fields of `Sampling`, such as ``temperature=0.7``. Nothing is
+        remembered: for that see `conversation`. TidegateError for a model that did not learn to answer.
         """
         turns = asked([{"role": "user", "content": messages}] if isinstance(messages, str) else messages)
         talk = self.conversation(system)
         if system is not None and turns[0].role == "system":
             raise TidegateError("The system's text is given twice, as system and as a message: leave one out.")
         talk.read(turns[:-1])
-        return talk.ask(turns[-1].content, sampling, max_tokens)
+        return talk.ask(turns[-1].content, with_settings(sampling, settings), max_tokens)
 
     def conversation(self, system: str | None = None) -> Session:
         """Begin a conversation, which remembers: ``talk.chat(question)`` returns an answer, ``talk.ask(question)``

@@ -10,12 +10,13 @@ import dataclasses
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.config import within
-from tidegate.errors import TidegateError
+from tidegate.errors import TidegateError, nearest
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,29 @@ class Sampling:
     def seeded(self) -> Sampling:
         """Return the same settings with a seed, a fresh one where none is set."""
         return self if self.seed is not None else dataclasses.replace(self, seed=secrets.randbits(32))
+
+
+class SamplingSettings(TypedDict, total=False):
+    """The fields of `Sampling`, as keyword arguments."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    repetition_window: int
+    seed: int | None
+
+
+def with_settings(sampling: Sampling | None, settings: SamplingSettings) -> Sampling:
+    """Return a sampling, the default where it is None, with some of its settings replaced; a TypeError names one that
+    there is not."""
+    known = [field.name for field in dataclasses.fields(Sampling)]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"{name!r} is no setting of sampling{nearest(name, known)}; known: {', '.join(known)}.")
+    given: dict[str, Any] = {**settings}
+    return dataclasses.replace(sampling or Sampling(), **given)
 
 
 def uniform(seed: int, sample: int, position: int) -> float:

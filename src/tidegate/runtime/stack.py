@@ -117,10 +117,15 @@ class NativeStack:
         """Copy the weights into the decoder; the given ones stay in use for long readings."""
         core: Any = native.core()
         residual = layers[0].norm is not None
+        self._name = cell
         self._cell, self._layers, self._has_c = native.CELLS[cell], layers, cell == "lstm"
         self._decoder = core.Decoder(self._cell, [tuple(layer) for layer in layers], residual, EPS)
         self._read_layer = core.sequence_forward
         self._threads = native.default_threads()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle what it was made of: the decoder is made again, where a core is there."""
+        return stack, (self._name, self._layers)
 
     def read(self, x: Array, state: State) -> tuple[Array, State]:
         """See `Stack`."""

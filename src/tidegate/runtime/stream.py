@@ -7,6 +7,7 @@ clear that it does not.
 from __future__ import annotations
 
 import itertools
+import numbers
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.arguments import one_or_more
 from tidegate.errors import TidegateError
 from tidegate.runtime.sampling import Sampling, choose, uniform
 from tidegate.text.normalize import cut_pieces, normalize_stream, refuse_surrogates
@@ -45,15 +47,16 @@ def stream(
     *,
     sampling: Sampling,
     max_tokens: int | None,
-    stop: Sequence[str] = (),
+    stop: str | Sequence[str] = (),
     sample: int = 0,
     end_at_document: bool = True,
 ) -> Iterator[str]:
     """Go on from a prompt, one piece of text after another.
 
     prompt: a text, or the parts of one that need not fit in memory. max_tokens: None writes without end. stop: the
-    text ends before the first of these strings. sample: which of the samples of one seed. end_at_document: end where
-    the model ends the document, else go on within it. Raises TidegateError for what the vocabulary lacks of the prompt.
+    text ends before this string, or the first of these. sample: which of the samples of one seed. end_at_document: end
+    where the model ends the document, else go on within it. Raises TidegateError for what the vocabulary lacks of the
+    prompt.
     """
     reading = read_prompt(model, prompt, window=sampling.repetition_window)
     return write(
@@ -117,19 +120,22 @@ def write(
     *,
     sampling: Sampling,
     max_tokens: int | None,
-    stop: Sequence[str] = (),
+    stop: str | Sequence[str] = (),
     sample: int = 0,
     end_at_document: bool = True,
 ) -> Iterator[str]:
     """Yield the text that follows a prompt that was read; the arguments are those of `stream`."""
     _check_limits(max_tokens, sample)
-    stops = StopStrings([model.tokenizer.normalize(string) for string in stop])
+    stops = StopStrings([model.tokenizer.normalize(string) for string in one_or_more(stop)])
     return _filtered(
         _tokens(model, reading, sampling.seeded(), max_tokens, sample, end_at_document), stops, model.tokenizer
     )
 
 
 def _check_limits(max_tokens: int | None, sample: int) -> None:
+    for name, value in (("max_tokens", max_tokens), ("sample", sample)):
+        if value is not None and not isinstance(value, numbers.Integral):
+            raise TidegateError(f"{name} is {value!r}, but it must be a whole number.")
     if max_tokens is not None and max_tokens < 0:
         raise TidegateError(f"max_tokens is {max_tokens}, but it must be 0 or more, or None for a text without end.")
     if not 0 <= sample < 2**63:

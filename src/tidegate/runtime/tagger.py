@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.errors import TidegateError
 from tidegate.folder.tagger_folder import TaggerFolder, read_tagger
 from tidegate.folder.tensors import Tensors
 from tidegate.runtime.encoder import BATCH, Encoder
@@ -61,6 +62,11 @@ class Tagger:
         """Tag sentences one after another, so many `at_once`."""
         source = iter(sentences)
         while some := list(islice(source, at_once)):
+            if isinstance(sentences, str) or any(isinstance(sentence, str) for sentence in some):
+                raise TidegateError(
+                    "A sentence is a string, but it must be a list of tokens: give a list of such lists, as in "
+                    '[["The", "tide", "comes"]].'
+                )
             for emissions in self.emissions(some):
                 tags = [self.tags[k] for k in best(emissions, self._chain)] if len(emissions) else []
                 yield to_bio(tags) if self._are_entities else tuple(tags)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.arguments import one_or_more
 from tidegate.errors import TidegateError
 from tidegate.text.corpus import Piece, read_pieces
 from tidegate.text.longest_match import SEPARATOR, MatchSearch
@@ -59,32 +60,32 @@ class Overlap:
 
 
 def overlaps_with_files(
-    texts: Sequence[str],
-    data: Sequence[TextArgument],
+    texts: str | Sequence[str],
+    data: TextArgument | Sequence[TextArgument],
     *,
     threshold: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Overlap]:
-    """Return for each text its overlap with the files, folders or globs, as training reads them.
+    """Return for each text its overlap with the files, folders or globs, as training reads them; either may be one.
 
     A stretch lies within one document. The corpus may be of any size: the memory depends on the texts alone.
     threshold: characters from which on a stretch counts as copied; by default `threshold_of` each text.
     ``report(bytes on disk read, bytes on disk in all)`` is called as the reading goes on.
     Errors: a TidegateError for whatever is not there or no text.
     """
-    sources = find_sources(data)
+    sources = find_sources(list(one_or_more(data)))
     total = sum(source.size for source in sources)
     return overlaps(texts, read_pieces(sources, report=lambda done: report(done, total)), threshold=threshold)
 
 
-def overlaps(texts: Sequence[str], pieces: Iterable[Piece], *, threshold: int | None = None) -> list[Overlap]:
+def overlaps(texts: str | Sequence[str], pieces: Iterable[Piece], *, threshold: int | None = None) -> list[Overlap]:
     """Return for each text its overlap with a corpus that comes as pieces; the arguments of `overlaps_with_files`.
 
     The pieces are not read to their end where nothing more can be found.
     """
     if threshold is not None and threshold < 1:
         raise TidegateError(f"threshold is {threshold}, but a stretch has 1 character or more: give such a number.")
-    texts = [normalize(text) for text in texts]
+    texts = [normalize(text) for text in one_or_more(texts)]
     thresholds = [threshold or threshold_of(text) for text in texts]
     search = MatchSearch([_code_points(text) for text in texts], thresholds)
     block = max(BLOCK, 4 * max(map(len, texts), default=0))  # each block is read with a text's length of the one before

@@ -100,13 +100,12 @@ def _records(source: Source, stream: BinaryIO, reading: Reading, whole_files: bo
         for text, row in parquet_rows(source, reading, whole=True):
             yield Record(normalize(text), Layout(tuple(row)), list(row.values()))
     elif source.format == "text" and not whole_files:
-        parts = decode_stream(source.name, stream, reading.encoding)
-        yield from (_plain(normalize(line[:-1])) for line in text_lines(source.name, parts))
+        lines = text_lines(source.name, decode_stream(source.name, stream, reading.encoding))
+        yield from (_plain(normalize(line[:-1])) for line in lines)
     elif source.format in ("text", "html"):  # a file is one text
         yield _plain("".join(piece.text for piece in read_pieces([source], reading)))
     else:
-        for document in read_documents(source, stream, reading):
-            yield _plain(normalize("".join(document)))
+        yield from (_plain(normalize("".join(parts))) for parts in read_documents(source, stream, reading))
 
 
 def _plain(text: str) -> Record:

@@ -14,8 +14,8 @@ from tidegate.errors import TidegateError
 from tidegate.text.containers import COMPRESSIONS, ERRORS, decompressed
 from tidegate.text.conversations.lists import is_list
 from tidegate.text.encodings import canonical, decode_stream
-from tidegate.text.formats import Reading, table_cells
 from tidegate.text.sources import Format, Source
+from tidegate.text.tables import Table
 
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv")
 TABLES: dict[str, Format] = {".csv": "csv", ".tsv": "tsv"}
@@ -81,17 +81,13 @@ def _check_json(path: Path, stack: ExitStack) -> None:
 
 
 def _rows(source: Source, stream: BinaryIO, encoding: str) -> Iterator[tuple[str, dict[str, str]]]:
-    header: list[str] = []
-
-    def all_columns(names: list[str]) -> range:
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise TidegateError(f"{source.name} has the column {twice!r} several times: rename all but one.")
-        header.extend(names)
-        return range(len(names))
-
-    for where, cells in table_cells(source, stream, Reading(encoding), all_columns):
-        yield where, dict(zip(header, cells, strict=True))
+    table = Table(source, stream, encoding)
+    names = table.header
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TidegateError(f"{source.name} has the column {twice!r} several times: rename all but one.")
+    for row in table.rows():
+        yield row.where, dict(zip(names, row.cells + [""] * len(names), strict=False))
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
