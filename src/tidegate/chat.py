@@ -38,21 +38,25 @@ class ChatSettings:
     """How a conversation becomes a text, see tidegate finetune; by default that of the adapter or the model."""
     max_tokens: int = 400
     """Longest answer, in tokens."""
+    threads: int | None = None
+    """CPU threads at most, one for each CPU by default; fewer run where fewer prove faster. The result is the same."""
 
     def __post_init__(self) -> None:
         check_paths(self, "adapter", "session", "template")
         within(self, "max_tokens", 1, 1_000_000)
+        within(self, "threads", 1, 4096)
 
 
 def chat(settings: ChatSettings, sampling: Sampling) -> int:
     """Talk until the questions end; returns the exit code."""
+    native.use_threads(settings.threads)
     model = load(settings.model, settings.adapter)
     template = _template(settings)
     session = Session(model, template, settings.system)
     file = Path(settings.session) if settings.session is not None else None
     if file is not None and file.exists():
         session.restore(file)
-    _say(f"Kernels: {native.describe(native.default_threads())}")
+    _say(f"Kernels: {native.describe(native.threads())}")
     _say(f"{HELP}." + (f" Going on after {session.turns} answers." if session.turns else ""))
     for question in _questions():
         if question == "/quit":
