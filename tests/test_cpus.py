@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from tidegate import cpus, native
 from tidegate.cli import VERBS, main, parse
+from tidegate.nn.threads import use_threads
 
 
 @pytest.fixture
@@ -124,8 +126,23 @@ def test_every_command_that_computes_has_the_flag(name, capsys):
 
 def test_what_the_core_is_told():
     native.use_threads(3)
-    assert (native.threads(), native.team(), native.team(2)) == (3, -3, -2)
+    assert (native.threads(), native.team(), native.team(2)) == (3, -3, -3)
     native.use_threads(3, exact=True)
-    assert (native.threads(), native.team(), native.team(2)) == (3, 3, 2)
+    assert (native.threads(), native.team(), native.team(2)) == (3, 3, 3)
     native.use_threads(None)
-    assert native.team() == -native.default_threads()
+    assert (native.team(), native.team(5)) == (-native.default_threads(), -5)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_pytorch_is_told(plenty, monkeypatch, there):
+    """By default it has one thread beside the core, which may use all; alone it has its own number, within bounds."""
+    monkeypatch.setattr(native, "core", lambda: object() if there else None)
+    torch.set_num_threads(2)
+    use_threads(None)
+    assert (torch.get_num_threads(), native.team(1)) == (1 if there else 2, -8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(2)
+    use_threads(None)
+    assert (torch.get_num_threads(), native.threads()) == (1, 1)
+    use_threads(2)
+    assert (torch.get_num_threads(), native.team(1)) == (2, -2)

@@ -36,7 +36,7 @@ BESIDE_TORCH = (
     "import json, torch, tidegate.nn\nfrom tidegate import doctor, native\n"
     "from tidegate.nn.threads import use_threads\nuse_threads(None)\n"
     "core = native.core()\n"
-    "print(json.dumps([torch.get_num_threads(), core and core.threads_name(), doctor.openmp_runtimes()]))"
+    "print(json.dumps([native.threads(), core and core.threads_name(), doctor.openmp_runtimes()]))"
 )
 
 

@@ -87,7 +87,12 @@ def describe(threads: int) -> str:
     """Say what computes: ``native avx512, up to 2 threads``, or that NumPy does, and why."""
     if core() is None:
         return f"NumPy (no native core: {reason()})"
-    return f"native {isa()}, {f'up to {threads} threads' if threads > 1 else '1 thread'}"
+    return f"native {isa()}, {counted(threads)}"
+
+
+def counted(threads: int) -> str:
+    """Return a number of threads as it is shown: the core may use fewer."""
+    return f"up to {threads} threads" if threads > 1 else "1 thread"
 
 
 def use_threads(most: int | None, exact: bool = False) -> None:
@@ -106,8 +111,8 @@ def threads() -> int:
 
 def team(most: int | None = None) -> int:
     """Return what the core's functions take as `threads`: -n for one or n threads, whichever proves faster as the calls
-    come; n where exactly so many were asked for. most: n, by default `threads()`."""
-    count = threads() if most is None else most
+    come; n where exactly so many were asked for. most: n where `use_threads` was told no number."""
+    count = most if _most is None and most is not None else threads()
     return count if _exact else -count
 
 

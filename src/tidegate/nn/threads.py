@@ -8,7 +8,13 @@ from tidegate import native
 
 
 def use_threads(most: int | None) -> None:
-    """Have PyTorch use so many threads, and the core so many at most; None: PyTorch's own number, bounded by the CPUs
-    that this process may use. On the number of PyTorch's threads the last bits of a result may depend."""
-    native.use_threads(most)
-    torch.set_num_threads(min(torch.get_num_threads(), native.default_threads()) if most is None else most)
+    """Have the core use so many threads at most, and PyTorch exactly so many: the last bits of its sums depend on it.
+
+    None: as many as the CPUs that this process may use, but PyTorch one where the core is there. Its own operators are
+    then a few percent of a training step, and each would wait for all of its threads: beside another process that takes
+    longer than one thread alone.
+    """
+    native.use_threads(native.default_threads() if most is None else most)
+    if most is None:
+        most = min(torch.get_num_threads(), native.threads()) if native.core() is None else 1
+    torch.set_num_threads(most)
