@@ -25,6 +25,8 @@ from kernel_cases.timing import Plan
 from record import write_result
 from rich.console import Console
 
+from tidegate import native
+
 SECTIONS = ("training", "inference", "onnx", "loss", "step", "token", "one-thread", "avx2", "peers")
 OF_LAYERS = ("training", "inference", "onnx")
 QUICK = Plan(rounds=1, shortest=0.001, rest=0.0, peak_seconds=0.02)
@@ -114,6 +116,7 @@ def main() -> None:
     short = QUICK if arguments.quick else Plan(rounds=arguments.rounds)
     plan = Plan(short.rounds, arguments.threads, short.shortest, short.rest, short.peak_seconds)
     torch.set_num_threads(plan.threads)
+    native.use_threads(plan.threads, exact=True)
     kernels = described()  # before all else: without the native core there is nothing to measure
     console = Console()
     console = Console(width=max(console.width, 110))  # piped into a file, a table needs its width as well

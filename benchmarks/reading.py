@@ -27,6 +27,7 @@ from kernel_cases.layers import Shape, operations, training
 from kernel_cases.timing import Plan, Sample, in_turn, sampler
 from record import write_result
 
+from tidegate import native
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig
 from tidegate.folder.label_folder import ClassifierFolder
 from tidegate.folder.model_folder import ModelFolder
@@ -134,6 +135,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     torch.set_num_threads(arguments.threads)
+    native.use_threads(arguments.threads, exact=True)
     figures = measure(arguments)
     settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "data")}
     print("written:", write_result("reading", str(__doc__), {"settings": settings, **figures}, arguments.json))

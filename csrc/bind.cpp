@@ -6,13 +6,16 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <initializer_list>
 #include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "choice.h"
 #include "memory.h"
 #include "threads.h"
 #include "tidegate.h"
@@ -131,6 +134,36 @@ void raise(const char *wrong) {
   if (wrong != nullptr) throw nb::value_error(wrong);
 }
 
+double product(Shape sizes) {
+  double found = 1; /* not an integer: sizes are yet to be checked */
+  for (const int64_t size : sizes) found *= static_cast<double>(size);
+  return found;
+}
+
+/* Call the core, without the interpreter's lock, on so many threads; where `threads` is negative, on one or on -threads,
+ * whichever proves faster for calls of this kind and size. work: about how many multiply-adds the call takes. */
+template <typename Call>
+void on_threads(tidegate::Kind kind, double work, int threads, Call call) {
+  threads = std::max(threads, -65536);
+  nb::gil_scoped_release release;
+  const char *wrong = nullptr;
+  if (threads >= -1) {
+    const tidegate_threads team = tidegate::make_threads(std::abs(threads));
+    wrong = call(&team);
+  } else {
+    tidegate::Choice &choice = tidegate::choice_of(kind, work);
+    const bool several = choice.several();
+    const tidegate_threads team = tidegate::make_threads(several ? -threads : 1);
+    const auto begin = std::chrono::steady_clock::now();
+    wrong = call(&team);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    choice.took(several, work, took.count());
+  }
+  if (wrong == nullptr) return;
+  nb::gil_scoped_acquire acquire;
+  raise(wrong);
+}
+
 /* Call the core without the interpreter's lock. */
 template <typename Call>
 auto released(Call call) {
@@ -172,6 +205,8 @@ tidegate_sequence sequence_of(Arrays &arrays, int cell, Array x, Array h_0, Arra
   return s;
 }
 
+double work_of(const tidegate_sequence &s) { return product({s.T, s.B, gates(s.cell), s.H, s.I + s.H}); }
+
 void sequence_forward(int cell, Array x, Array h_0, Array c_0, Array weight_ih, Array weight_hh, Array bias_ih,
                       Array bias_hh, Array fresh, Array lengths, Array h, Array h_T, Array c_T, Array saved,
                       int threads) {
@@ -185,8 +220,9 @@ void sequence_forward(int cell, Array x, Array h_0, Array c_0, Array weight_ih, 
   float *to_c_T = arrays.out("c_T", c_T, {s.B, s.H});
   float *to_saved = arrays.out("saved", saved, {saved_size(cell, s.T, s.B, s.I, s.H)});
   arrays.check_overlap();
-  const tidegate_threads team = tidegate::make_threads(threads);
-  raise(released([&] { return tidegate_sequence_forward(&s, to_h, to_h_T, to_c_T, to_saved, &team); }));
+  on_threads(tidegate::Kind::forward, work_of(s), threads, [&](const tidegate_threads *team) {
+    return tidegate_sequence_forward(&s, to_h, to_h_T, to_c_T, to_saved, team);
+  });
 }
 
 /* A, B, d_A, d_B of a weight that has so many rows and columns; None: NULL. */
@@ -226,8 +262,8 @@ void sequence_backward(int cell, Array x, Array h_0, Array c_0, Array weight_ih,
   out.low_rank_ih = low_rank_of(arrays, "low_rank_ih", low_rank_ih, rows, s.I, ih);
   out.low_rank_hh = low_rank_of(arrays, "low_rank_hh", low_rank_hh, rows, s.H, hh);
   arrays.check_overlap();
-  const tidegate_threads team = tidegate::make_threads(threads);
-  raise(released([&] { return tidegate_sequence_backward(&s, &in, &out, &team); }));
+  on_threads(tidegate::Kind::backward, work_of(s), threads,
+             [&](const tidegate_threads *team) { return tidegate_sequence_backward(&s, &in, &out, team); });
 }
 
 void linear_cross_entropy(Array x, Array W, Array b, Array targets, Array weight, int64_t ignore_index,
@@ -247,8 +283,23 @@ void linear_cross_entropy(Array x, Array W, Array b, Array targets, Array weight
   float *to_d_W = arrays.out("d_W", d_W, {p.V, p.H});
   float *to_d_b = arrays.out("d_b", d_b, {p.V});
   arrays.check_overlap();
-  const tidegate_threads team = tidegate::make_threads(threads);
-  raise(released([&] { return tidegate_linear_cross_entropy_run(&p, to_losses, to_d_x, to_d_W, to_d_b, &team); }));
+  on_threads(tidegate::Kind::loss, product({p.N, p.H, p.V}), threads, [&](const tidegate_threads *team) {
+    return tidegate_linear_cross_entropy_run(&p, to_losses, to_d_x, to_d_W, to_d_b, team);
+  });
+}
+
+void linear(Array x, Array W, Array b, Array y, int threads) {
+  Arrays arrays;
+  tidegate_linear p{};
+  const auto sizes = Arrays::sizes("x", x, 2);
+  p.N = sizes[0], p.I = sizes[1], p.O = Arrays::sizes("W", W, 2)[0];
+  p.x = arrays.floats("x", x, {p.N, p.I});
+  p.W = arrays.floats("W", W, {p.O, p.I});
+  p.b = arrays.floats("b", b, {p.O});
+  float *to_y = arrays.out("y", y, {p.N, p.O});
+  arrays.check_overlap();
+  on_threads(tidegate::Kind::linear, product({p.N, p.I, p.O}), threads,
+             [&](const tidegate_threads *team) { return tidegate_linear_run(&p, to_y, team); });
 }
 
 class Decoder {
@@ -262,6 +313,7 @@ class Decoder {
                " arrays, but five are wanted: weight_ih, weight_hh, bias_ih, bias_hh, norm.");
     H = Arrays::sizes("weight_hh", stack[0][1], 2)[1], I = Arrays::sizes("weight_ih", stack[0][0], 2)[1];
     const int64_t rows = gates(cell) * H;
+    weights = rows * (I + H + (layers - 1) * 2 * H);
     Arrays arrays;
     std::vector<tidegate_layer> given;
     for (const nb::tuple &layer : stack) {
@@ -291,12 +343,13 @@ class Decoder {
     float *to_h = arrays.out("h_after", h_after, {layers, B, H});
     float *to_c = arrays.out("c_after", c_after, {layers, B, H});
     arrays.check_overlap({{to_h, from_h}, {to_c, from_c}});
-    const tidegate_threads team = tidegate::make_threads(threads);
-    raise(released([&] { return tidegate_decoder_step(decoder, B, from_x, from_h, from_c, to_y, to_h, to_c, &team); }));
+    on_threads(tidegate::Kind::decoder, product({B, weights}), threads, [&](const tidegate_threads *team) {
+      return tidegate_decoder_step(decoder, B, from_x, from_h, from_c, to_y, to_h, to_c, team);
+    });
   }
 
  private:
-  int64_t layers, H = 0, I = 0;
+  int64_t layers, H = 0, I = 0, weights = 0;
   tidegate_decoder *decoder = nullptr;
 };
 
@@ -321,7 +374,8 @@ double peak_flops(double seconds, int threads) {
 
 NB_MODULE(_core, m) {
   using nb::arg;
-  m.doc() = "The native core of Tidegate; csrc/tidegate.h describes each function and its arrays.";
+  m.doc() = "The native core of Tidegate; csrc/tidegate.h describes each function and its arrays. threads: so many; "
+            "where it is negative, one or -threads, whichever proves faster as the calls come.";
   m.def("isa", &tidegate_isa, "The instruction set whose kernels run, or None.");
   m.def("isas", &tidegate_isas, "All that can run here, best first, separated by spaces.");
   m.def("isa_reason", &tidegate_isa_reason, "Why isa() is what it is.");
@@ -342,6 +396,11 @@ NB_MODULE(_core, m) {
   m.def("linear_cross_entropy", &linear_cross_entropy, arg("x"), arg("W"), arg("b").none(), arg("targets"),
         arg("weight").none(), arg("ignore_index"), arg("label_smoothing"), arg("losses"), arg("d_x").none(),
         arg("d_W").none(), arg("d_b").none(), arg("threads"));
+  m.def("linear", &linear, arg("x"), arg("W"), arg("b").none(), arg("y"), arg("threads"));
+  nb::class_<tidegate::Choice>(m, "Choice", "Chooses between one thread and several, by what calls took; see csrc/choice.h.")
+      .def(nb::init<>())
+      .def("several", &tidegate::Choice::several, "Whether the next call shall use several threads.")
+      .def("took", &tidegate::Choice::took, arg("several"), arg("work"), arg("seconds"), "Tell what a call took.");
   nb::class_<Decoder>(m, "Decoder", "A stack of layers that takes one step at a time, all layers in one call.")
       .def(nb::init<int, const std::vector<nb::tuple> &, bool, float>(), arg("cell"), arg("layers"), arg("residual"),
            arg("eps"))

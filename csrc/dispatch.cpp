@@ -169,6 +169,14 @@ const char *tidegate_linear_cross_entropy_run(const tidegate_linear_cross_entrop
   return kernels()->linear_cross_entropy(*p, losses, d_x, d_W, d_b, threads);
 }
 
+const char *tidegate_linear_run(const tidegate_linear *p, float *y, const tidegate_threads *threads) {
+  if (kernels() == nullptr) return NO_KERNELS;
+  if (p == nullptr || p->x == nullptr || p->W == nullptr || y == nullptr) return "x, W and y must be given.";
+  if (p->N < 1 || p->I < 1 || p->O < 1 || p->N >= MOST || p->I >= MOST || p->O >= MOST)
+    return "N, I and O must each be at least 1, and not too large.";
+  return kernels()->linear(*p, y, threads);
+}
+
 tidegate_decoder *tidegate_decoder_new(int cell, int layers, int64_t I, int64_t H, const tidegate_layer *stack, int residual,
                                        float eps, const char **error) {
   const char *ignored = nullptr;

@@ -13,6 +13,7 @@ struct Kernels {
                           const tidegate_threads *);
   const char *(*linear_cross_entropy)(const tidegate_linear_cross_entropy &, float *, float *, float *, float *,
                                       const tidegate_threads *);
+  const char *(*linear)(const tidegate_linear &, float *, const tidegate_threads *);
   void *(*decoder_new)(int cell, int layers, int64_t I, int64_t H, const tidegate_layer *, bool residual, float eps,
                        const char **error);
   void (*decoder_free)(void *);

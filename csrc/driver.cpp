@@ -2,12 +2,16 @@
  * undefined-behaviour sanitizers: arrays are exactly as large as tidegate.h says, so that a step beyond one is caught.
  * It also checks what needs no reference: poisoned outputs are overwritten, the same call gives the same bits, and one
  * step through the decoder is one step of the sequence. */
+#include <time.h>
+
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "threads.h"
@@ -155,6 +159,36 @@ void drive_smaller_team(int64_t N, int64_t H, int64_t V) {
          "a team smaller than wanted gave another d_x");
 }
 
+void drive_linear(int64_t N, int64_t I, int64_t O, bool options) {
+  const Floats x = random_floats(N * I), W = random_floats(O * I), b = random_floats(O);
+  const tidegate_linear p{N, I, O, x.get(), W.get(), options ? b.get() : nullptr};
+  Floats found[2];
+  for (int i = 0; i < 2; ++i) {
+    found[i] = poisoned(N * O);
+    const tidegate_threads team = tidegate::make_threads(i + 1);
+    succeed(tidegate_linear_run(&p, found[i].get(), &team));
+    expect_finite(found[i], N * O, "y is not finite");
+  }
+  expect(std::memcmp(found[0].get(), found[1].get(), sizeof(float) * static_cast<size_t>(N * O)) == 0,
+         "two threads gave other bits than one");
+}
+
+/* A thread whose partner does not come waits asleep: the partner may need this very CPU. */
+void drive_barrier() {
+  tidegate::Barrier barrier;
+  std::thread late([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    barrier.wait(2);
+  });
+  timespec begin, end;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+  barrier.wait(2);
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+  late.join();
+  const double used = static_cast<double>(end.tv_sec - begin.tv_sec) + 1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
+  expect(used < 0.1, "a thread that waits keeps its CPU busy");
+}
+
 void drive_decoder(int cell, int layers, int64_t B, int64_t I, int64_t H, bool residual, int threads) {
   const int64_t rows = gates(cell) * H, size = layers * B * H;
   const bool lstm = cell == TIDEGATE_LSTM;
@@ -201,6 +235,9 @@ int main() {
   for (const auto &s : losses)
     for (int threads = 1; threads <= 2; ++threads)
       for (int options = 0; options < 2; ++options) drive_loss(s[0], s[1], s[2], options != 0, threads);
+  for (const auto &s : losses)
+    for (int options = 0; options < 2; ++options) drive_linear(s[0], s[1], s[2], options != 0);
   for (int i = 0; i < 20; ++i) drive_smaller_team(70, 64, 600);
+  drive_barrier();
   std::printf("driver: %s, %s: %d checks passed\n", tidegate_isa(), tidegate::threads_name(), checks);
 }

@@ -12,6 +12,7 @@
 #include "sequence_backward.h"
 #include "sequence_forward.h"
 #include "decode.h"
+#include "linear.h"
 #include "linear_cross_entropy.h"
 
 namespace tidegate::TIDEGATE_ISA_NAMESPACE {
@@ -65,6 +66,12 @@ static const char *linear_cross_entropy(const tidegate_linear_cross_entropy &p, 
   LinearCrossEntropy run(p, losses, d_x, d_W, d_b, wanted);
   if (!run.space.allocate()) return NO_MEMORY;
   run_team(threads, wanted, [&](const Member &m) { run(m); });
+  return nullptr;
+}
+
+static const char *linear(const tidegate_linear &p, float *y, const tidegate_threads *threads) {
+  const int64_t most = (p.O + Linear::ROWS_AT_ONCE - 1) / Linear::ROWS_AT_ONCE;
+  run_team(threads, most < 1024 ? static_cast<int>(most) : 1024, [&](const Member &m) { Linear{p, y}(m); });
   return nullptr;
 }
 
@@ -123,6 +130,6 @@ static double peak(double seconds, const tidegate_threads *threads) {
 }
 
 extern const Kernels KERNELS;
-const Kernels KERNELS = {saved_size_of, forward, backward, linear_cross_entropy, decoder_new, decoder_free, decoder_step, peak};
+const Kernels KERNELS = {saved_size_of, forward, backward, linear_cross_entropy, linear, decoder_new, decoder_free, decoder_step, peak};
 
 }  // namespace tidegate::TIDEGATE_ISA_NAMESPACE

@@ -2,46 +2,21 @@
 #ifndef TIDEGATE_TEAM_H
 #define TIDEGATE_TEAM_H
 
-#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "memory.h"
 #include "simd.h"
+#include "threads.h"
 #include "tidegate.h"
 
 namespace tidegate::TIDEGATE_ISA_NAMESPACE {
-
-/* A barrier of few threads: arrivals are counted, the last one opens the next round. It spins, since steps are
- * microseconds apart, and yields after a while, for the case that a thread has lost its core. */
-struct Barrier {
-  alignas(64) int arrived = 0;
-  alignas(64) int round = 0;
-};
-
-TIDEGATE_INLINE void wait_for_all(Barrier &barrier, int threads) {
-  if (threads == 1) return;
-  const int round = __atomic_load_n(&barrier.round, __ATOMIC_RELAXED);
-  if (__atomic_add_fetch(&barrier.arrived, 1, __ATOMIC_ACQ_REL) == threads) {
-    __atomic_store_n(&barrier.arrived, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&barrier.round, round + 1, __ATOMIC_RELEASE);
-    return;
-  }
-  for (int spins = 0; __atomic_load_n(&barrier.round, __ATOMIC_ACQUIRE) == round; ++spins) {
-#if defined(__x86_64__)
-    _mm_pause();
-#else
-    __asm__ volatile("yield");
-#endif
-    if (spins > 4000) sched_yield();
-  }
-}
 
 /* One of the team, in one task. */
 struct Member {
   int thread, threads;
   Barrier *barrier;
-  void wait() const { wait_for_all(*barrier, threads); }
+  void wait() const { barrier->wait(threads); }
 };
 
 struct Range {

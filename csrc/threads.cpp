@@ -19,6 +19,7 @@
 #endif
 #if defined(__linux__)
 #include <link.h>
+#include <sched.h>
 #elif defined(__APPLE__)
 #include <mach-o/dyld.h>
 #endif
@@ -28,7 +29,7 @@ namespace {
 
 /* ---- A pool of our own ------------------------------------------------------------------------------------------ */
 
-/* A sleeping worker takes tens of microseconds to wake, so it watches for the next task a while before it sleeps. */
+/* A sleeping thread takes tens of microseconds to wake, so it watches for what it waits for a while before it sleeps. */
 constexpr auto WATCH = std::chrono::microseconds(30);
 constexpr int MOST_THREADS = 1024;
 
@@ -54,6 +55,20 @@ void await_change(std::atomic<unsigned> &value, unsigned old, bool watch) {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
+/* The CPUs that this process may run on. */
+int usable_cpus() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+bool every_thread_has_a_cpu(int threads) {
+  static const int cpus = usable_cpus();
+  return threads <= cpus;
+}
+
 class Pool {
  public:
   void run(int wanted, tidegate_task task, void *context) {
@@ -70,7 +85,7 @@ class Pool {
     }
     task(context, 0, threads);
     for (unsigned left = left_.load(std::memory_order_acquire); left; left = left_.load(std::memory_order_acquire))
-      await_change(left_, left, every_thread_has_a_core());
+      await_change(left_, left, every_thread_has_a_cpu(threads));
     busy_.clear(std::memory_order_release);
   }
 
@@ -101,21 +116,18 @@ class Pool {
 
   [[noreturn]] void work(Worker &worker, int number) {
     for (unsigned seen = 0;;) {
-      await_change(worker.turn, seen, every_thread_has_a_core());
+      await_change(worker.turn, seen, every_thread_has_a_cpu(threads_));
       ++seen;
       task_(context_, number, threads_);
       if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) left_.notify_one();
     }
   }
 
-  bool every_thread_has_a_core() const { return threads_.load(std::memory_order_relaxed) <= cores_; }
-
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::vector<std::unique_ptr<Worker>> workers_;
   tidegate_task task_ = nullptr;
   void *context_ = nullptr;
   std::atomic<int> threads_{0};
-  const int cores_ = static_cast<int>(std::thread::hardware_concurrency());
   alignas(64) std::atomic<unsigned> left_{0}; /* workers that have not ended the task */
 };
 
@@ -286,6 +298,15 @@ const OpenMP *usable() {
 }
 
 }  // namespace
+
+void Barrier::wait_for_others(int threads) {
+  const unsigned round = round_.load(std::memory_order_relaxed);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < threads)
+    return await_change(round_, round, every_thread_has_a_cpu(threads));
+  arrived_.store(0, std::memory_order_relaxed);
+  round_.store(round + 1, std::memory_order_release);
+  round_.notify_all();
+}
 
 void leave_openmp() { forked.store(true, std::memory_order_relaxed); }
 

@@ -7,9 +7,26 @@
 #ifndef TIDEGATE_THREADS_H
 #define TIDEGATE_THREADS_H
 
+#include <atomic>
+
 #include "tidegate.h"
 
 namespace tidegate {
+
+/* A barrier of few threads: the last one to arrive opens the next round. The others spin for tens of microseconds, since
+ * steps are microseconds apart, and then sleep: where a thread of the team has lost its CPU to another process, a CPU that
+ * spins would be the very one that it needs. */
+class Barrier {
+ public:
+  void wait(int threads) {
+    if (threads > 1) wait_for_others(threads);
+  }
+
+ private:
+  void wait_for_others(int threads);
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<unsigned> round_{0};
+};
 
 /* What runs a task on up to `wanted` threads (less than 1 counts as 1). Valid for as long as the process lives and no
  * library is unloaded; made anew for each call, since PyTorch may have been loaded meanwhile.

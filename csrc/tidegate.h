@@ -8,7 +8,7 @@
  * - A function returns NULL, or a sentence that says what was wrong (static storage); then no output is defined.
  * - Functions may be called from several threads at once. Memory for work space is kept between calls, within
  *   512 MiB.
- * - The same inputs, instruction set and thread count give the same bits.
+ * - The same inputs and instruction set give the same bits, on any number of threads.
  */
 #ifndef TIDEGATE_H
 #define TIDEGATE_H
@@ -121,6 +121,18 @@ typedef struct tidegate_gradients_out {
 
 const char *tidegate_sequence_backward(const tidegate_sequence *sequence, const tidegate_gradients_in *in,
                                        const tidegate_gradients_out *out, const tidegate_threads *threads);
+
+/* ---- Linear layer ----------------------------------------------------------------------------------------------- */
+
+typedef struct tidegate_linear {
+  int64_t N, I, O; /* each at least 1 */
+  const float *x;  /* (N, I) */
+  const float *W;  /* (O, I) */
+  const float *b;  /* (O,); NULL means zeros */
+} tidegate_linear;
+
+/* y (N, O) = x Wᵀ + b. For few x: W is not packed. */
+const char *tidegate_linear_run(const tidegate_linear *problem, float *y, const tidegate_threads *threads);
 
 /* ---- Linear layer and softmax cross-entropy --------------------------------------------------------------------- */
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tidegate import native
+
 ALLOWED_SKIPS = (
     "no /proc",
     "not on this system",
@@ -29,6 +31,7 @@ def _one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+    native.use_threads(None)
 
 
 @pytest.hookimpl(hookwrapper=True)

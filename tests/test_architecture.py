@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "tidegate"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = {
-    "errors": 0, "arguments": 0, "config": 1, "native": 1,
+    "errors": 0, "arguments": 0, "cpus": 0, "config": 1, "native": 1,
     "theory": 2, "text": 2,
     "folder": 3,
     "runtime": 4, "nn": 4,
@@ -24,7 +24,7 @@ LAYERS = {
     "train": 7, "finetune": 7, "merge": 7, "import_model": 7, "prepare": 7, "evaluate": 7, "generate": 7, "chat": 7,
     "classify": 7, "embed": 7, "tag": 7, "runs": 7,
     "gradcheck": 7, "doctor": 7,
-    "flags": 8, "estimator": 8,
+    "quick_flags": 8, "flags": 8, "estimator": 8,
     "cli": 9, "__main__": 10, "__init__": 0,
 }  # fmt: skip
 TORCH_FREE = (
@@ -51,6 +51,8 @@ TORCH_FREE = (
     "gradcheck",
     "doctor",
     "native",
+    "cpus",
+    "quick_flags",
     "__init__",
 )
 FORBIDDEN = ("pickle", "cPickle", "dill", "joblib", "marshal", "shelve")

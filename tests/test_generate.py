@@ -34,7 +34,7 @@ def run(tmp_path):
     return str(write_folder(tmp_path / "run"))
 
 
-KERNELS = f"Kernels: {native.describe(native.default_threads())}"
+KERNELS = f"Kernels: {native.describe(native.threads())}"
 
 
 def command(*words, stdin=b"", text_encoding="ascii"):

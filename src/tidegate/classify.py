@@ -10,7 +10,8 @@ from itertools import tee
 from pathlib import Path
 from typing import NamedTuple
 
-from tidegate.config import check_paths
+from tidegate import native
+from tidegate.config import check_paths, within
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.bases import find_model
@@ -48,9 +49,12 @@ class ClassifySettings:
     json: bool = False
     """Print one JSON object a text, with the probabilities of all labels; with --out, write these too, into a
     .jsonl."""
+    threads: int | None = None
+    """CPU threads at most, one for each CPU by default; fewer run where fewer prove faster. The result is the same."""
 
     def __post_init__(self) -> None:
         check_paths(self, "model", "data", "out")
+        within(self, "threads", 1, 4096)
         if self.out is None:
             return
         check_suffix(self.out)
@@ -79,6 +83,7 @@ class Texts(NamedTuple):
 
 def classify(settings: ClassifySettings) -> int:
     """Print or write a line for each text; returns the exit code."""
+    native.use_threads(settings.threads)
     if settings.data is not None and settings.out is not None:
         _check_apart(settings.data, Path(settings.out))
     classifier = Classifier.load(find_model(settings.model))

@@ -20,6 +20,7 @@ from rich.text import Text
 
 import tidegate
 from tidegate import native
+from tidegate.cpus import asked_warning, default_limit
 
 FEATURES = {
     name: name for name in ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "bf16")
@@ -33,8 +34,9 @@ PATIENCE = 60
 """Seconds after which the process that imports PyTorch is given up."""
 BESIDE_TORCH = (
     "import json, torch, tidegate.nn\nfrom tidegate import doctor, native\n"
+    "from tidegate.nn.threads import use_threads\nuse_threads(None)\n"
     "core = native.core()\n"
-    "print(json.dumps([torch.get_num_threads(), core and core.threads_name(), doctor.openmp_runtimes()]))"
+    "print(json.dumps([native.threads(), core and core.threads_name(), doctor.openmp_runtimes()]))"
 )
 
 
@@ -66,15 +68,18 @@ def doctor(settings: DoctorSettings) -> int:
 def examine() -> dict[str, Any]:
     """Return all findings, as JSON takes them."""
     core = native.core()
-    threads = native.default_threads()
+    threads, limited_by = default_limit()
     openmp = openmp_runtimes()
     alone = {
         "threads": threads,
+        "limited_by": limited_by,
         "run_by": None if core is None else core.threads_name(),
         "openmp": openmp,
     }
     beside = _beside_torch()
     warnings = [*openmp_warnings(openmp, "here"), *openmp_warnings(beside.get("openmp"), "with PyTorch")]
+    if (warning := asked_warning()) is not None:
+        warnings.append(warning)
     forced = os.environ.get("TIDEGATE_ISA")
     if core is not None and forced and forced != native.isa():
         warnings.append(f"{native.reason().rstrip('.')}: unset TIDEGATE_ISA, or name one of these.")
@@ -228,4 +233,5 @@ def _kernels_table(found: dict[str, dict[str, str]]) -> Table:
 def _threads(where: dict[str, Any], otherwise: str) -> str:
     openmp = where["openmp"]
     runtimes = "not known" if openmp is None else ", ".join(openmp) or "none"
-    return f"{where['threads']}, run by {where['run_by'] or otherwise}; OpenMP: {runtimes}"
+    limit = f" (by {where['limited_by']})" if "limited_by" in where else ""
+    return f"{where['threads']}{limit}, run by {where['run_by'] or otherwise}; OpenMP: {runtimes}"

@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tidegate.config import ModelConfig, check_paths, one_of
+from tidegate import native
+from tidegate.config import ModelConfig, check_paths, one_of, within
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.bases import find_model
@@ -52,10 +53,13 @@ class EmbedSettings:
     """Give each vector the length 1, so that a product of two is their cosine; false: as they are."""
     out: str | None = None
     """A .npy file, of all vectors, or a .jsonl, with a list a line; by default these lines are printed."""
+    threads: int | None = None
+    """CPU threads at most, one for each CPU by default; fewer run where fewer prove faster. The result is the same."""
 
     def __post_init__(self) -> None:
         check_paths(self, "model", "data", "out")
         one_of(self, "pooling", Pooling)
+        within(self, "threads", 1, 4096)
         if self.out is not None and not self.out.endswith((".npy", ".jsonl")):
             raise TidegateError(
                 f"out is {self.out}, but vectors are written as .npy or .jsonl: give a name that ends so."
@@ -64,6 +68,7 @@ class EmbedSettings:
 
 def embed(settings: EmbedSettings) -> int:
     """Print or write a vector for each text; returns the exit code."""
+    native.use_threads(settings.threads)
     encoder, tokenizer = load_encoder(settings.model)
     texts = counted(
         read_texts(settings.data, settings.columns, settings.encoding, whole_files=settings.whole_files), "texts"

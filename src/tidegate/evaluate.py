@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.models.language_model import LanguageModel
 from tidegate.nn.sequence import kernels_line
+from tidegate.nn.threads import use_threads
 from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
 from tidegate.training.adaptive import (
@@ -40,8 +40,7 @@ def evaluate(config: EvaluateConfig) -> int:
     """Measure and print; returns the exit code."""
     console = Console(file=sys.stderr if config.json else sys.stdout, highlight=False)
     folder = ModelFolder.read(Path(config.model))
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     store, what = _text(config, folder, console)
     if _chooses(config):  # before the long work
         _tuning_text(config, folder, console)

@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from tidegate import native
-from tidegate.config import check_paths
+from tidegate.config import check_paths, within
 from tidegate.errors import TidegateError
 from tidegate.runtime.model import Model, load
 from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stream import read_prompt, write
-from tidegate.text.corpus import Piece, read_pieces
-from tidegate.text.embedded_corpora import embedded_corpus
-from tidegate.text.sources import Source, find_sources
+
+if TYPE_CHECKING:
+    from tidegate.text.corpus import Piece
+    from tidegate.text.sources import Source
 
 INTERRUPTED = 130
 BLOCK = 1 << 16
@@ -57,9 +58,12 @@ class GenerateSettings:
     or the word training for what the model itself learnt from."""
     adapter: tuple[str, ...] = ()
     """The folder of an adapter to the model (of finetune --lora-rank); may be given several times, they add up."""
+    threads: int | None = None
+    """CPU threads at most, one for each CPU by default; fewer run where fewer prove faster. The result is the same."""
 
     def __post_init__(self) -> None:
         check_paths(self, "adapter", "novelty")
+        within(self, "threads", 1, 4096)
         if self.max_tokens is not None and self.max_tokens < 1:
             raise TidegateError(f"max_tokens is {self.max_tokens}, but it must be 1 or more, or null for no end.")
         if self.num_samples < 1:
@@ -75,9 +79,10 @@ class GenerateSettings:
 
 def generate(settings: GenerateSettings, sampling: Sampling) -> int:
     """Write the samples to stdout; returns the exit code, 130 where Ctrl-C ended it."""
+    native.use_threads(settings.threads)
     model = load(settings.model, settings.adapter)
     corpus = _find_corpus(settings) if settings.novelty else None
-    _say(f"Kernels: {native.describe(native.default_threads())}")
+    _say(f"Kernels: {native.describe(native.threads())}")
     if sampling.seed is None:
         sampling = sampling.seeded()
         _say(f"seed {sampling.seed}")
@@ -135,8 +140,10 @@ class Corpus(NamedTuple):
 
 def _find_corpus(settings: GenerateSettings) -> Corpus:
     """Find the text to compare with before anything is written, so that a mistake shows at once."""
+    from tidegate.text.embedded_corpora import embedded_corpus
     from tidegate.text.formats import Reading
-    from tidegate.text.prepare import training_pieces  # the rooms of training: not needed just to write
+    from tidegate.text.prepare import training_pieces  # reading corpora, and training: not needed just to write
+    from tidegate.text.sources import find_sources
     from tidegate.training.record import read_record
     from tidegate.training.run_folder import RunFolder
     from tidegate.training.waiting import cache_folder
@@ -172,6 +179,8 @@ def _find_corpus(settings: GenerateSettings) -> Corpus:
 
 
 def _read_sources(sources: Sequence[Source], tell: Callable[[int, int], None]) -> Iterator[Piece]:
+    from tidegate.text.corpus import read_pieces
+
     total = sum(source.size for source in sources)
     return read_pieces(sources, report=lambda done: tell(done, total))
 

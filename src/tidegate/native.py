@@ -9,6 +9,8 @@ import importlib
 import os
 from types import ModuleType
 
+from tidegate.cpus import default_limit
+
 CELLS = {"rnn": 0, "rnn_relu": 1, "lstm": 2, "gru": 3, "gru_reset_before": 4}
 """The core's number of each cell, as in csrc/tidegate.h."""
 
@@ -17,6 +19,11 @@ REMEDY = "install a C++ compiler (g++ 11 or newer, or clang) and run ./run setup
 
 _found: tuple[ModuleType | None, str] | None = None
 """What `_load` found; a plain variable, which torch.compile can trace."""
+
+
+_most: int | None = None
+_exact = False
+"""What `use_threads` was told."""
 
 
 _in_child = False
@@ -77,17 +84,38 @@ def isas() -> list[str]:
 
 
 def describe(threads: int) -> str:
-    """Say what computes: ``native avx512, 2 threads``, or that NumPy does, and why."""
+    """Say what computes: ``native avx512, up to 2 threads``, or that NumPy does, and why."""
     if core() is None:
         return f"NumPy (no native core: {reason()})"
-    return f"native {isa()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"native {isa()}, {counted(threads)}"
+
+
+def counted(threads: int) -> str:
+    """Return a number of threads as it is shown: the core may use fewer."""
+    return f"up to {threads} threads" if threads > 1 else "1 thread"
+
+
+def use_threads(most: int | None, exact: bool = False) -> None:
+    """Compute on so many threads at most, None: on `default_threads`; exact: on so many, even where fewer are faster.
+
+    The number changes no result of the core, bit for bit.
+    """
+    global _most, _exact
+    _most, _exact = most, exact
+
+
+def threads() -> int:
+    """Return the most threads that the core may use."""
+    return default_threads() if _most is None else _most
+
+
+def team(most: int | None = None) -> int:
+    """Return what the core's functions take as `threads`: -n for one or n threads, whichever proves faster as the calls
+    come; n where exactly so many were asked for. most: n where `use_threads` was told no number."""
+    count = most if _most is None and most is not None else threads()
+    return count if _exact else -count
 
 
 def default_threads() -> int:
-    """Return the threads to use where nobody says: OMP_NUM_THREADS, else the CPUs that this process may run on."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the threads to use where nobody says: as many as the CPUs that this process may use."""
+    return default_limit().threads

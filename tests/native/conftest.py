@@ -39,5 +39,6 @@ def any_core(request):
 def two_threads():
     """Two threads for one test; all others have one."""
     torch.set_num_threads(2)
+    native.use_threads(2, exact=True)
     yield
     torch.set_num_threads(1)

@@ -173,6 +173,10 @@ def test_uniform_numbers_are_a_function_of_seed_sample_and_position():
     for seed, sample, position in [(0, 0, 0), (7, 3, 1_000_000), (2**63 - 1, 5, 2**40)]:
         wanted = philox4x64((position + 1, 0, 0, 0), (seed, sample))[0]  # NumPy counts up before it draws
         assert uniform(seed, sample, position) == (wanted >> 11) * 2.0**-53
+        by_numpy = np.random.Philox(
+            key=np.array([seed, sample], np.uint64), counter=np.array([position, 0, 0, 0], np.uint64)
+        )
+        assert wanted == int(by_numpy.random_raw())
     points = {uniform(seed, sample, position) for seed in range(5) for sample in range(5) for position in range(40)}
     assert len(points) == 1000
     assert 0 <= uniform(2**63 - 1, 2**63 - 1, 2**63) < 1

@@ -238,10 +238,20 @@ APOSTROPHES = BPETokenizer.train([TEXT + "a 's b' ，汉 \n\n  。” 1 2" * 3],
 def test_bpe_of_stretches_is_that_of_the_whole_text(text: str) -> None:
     """The text is cut only where no token of the library's own pattern lies across."""
     tokenizer = APOSTROPHES
+    tokenizer._whole = bpe.FEW
     text = normalize(text)
     whole = tokenizer._engine.encode_batch_fast([text])[0].ids
     assert tokenizer.encode(text).tolist() == whole
     assert tokenizer.encode(text).tolist() == whole, "and so from what is remembered"
+
+
+def test_the_first_short_texts_have_the_ids_of_later_ones() -> None:
+    """They are encoded without the pattern, which takes a while to compile."""
+    tokenizer = BPETokenizer(APOSTROPHES._merges)
+    texts = ["it 's they'll  two\n\nlines 汉，字\n“x” \n y", "", "a" * 999, "b " * 600]
+    first = [tokenizer.encode(text).tolist() for text in texts]
+    tokenizer._whole = bpe.FEW
+    assert [tokenizer.encode(text).tolist() for text in texts] == first
 
 
 def test_bpe_remembers_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tidegate import native
 from tidegate.nn.composite import transformed
 from tidegate.nn.differentiate import backward_of_backward
 from tidegate.nn.sequence_operator import core, dense, empty
@@ -79,7 +80,7 @@ def _forward_cpu(
     core().linear_cross_entropy(
         dense(x), dense(weight), dense(bias), dense(targets), dense(row_weight), ignore_index, label_smoothing,
         losses.numpy(), *(g.numpy() if want else None for g, want in zip(gradients, wanted, strict=True)),
-        torch.get_num_threads(),
+        native.team(torch.get_num_threads()),
     )  # fmt: skip
     return (losses.sum(dtype=torch.float64).to(x.dtype), *gradients)
 

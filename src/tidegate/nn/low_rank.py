@@ -89,7 +89,7 @@ class _Changed(torch.autograd.Function):
         core().sequence_backward(
             native.CELLS[ctx.cell], dense(x), dense(h_0), dense(c_0), dense(weight_ih), dense(weight_hh), dense(fresh),
             None, dense(h), dense(saved), dense(d_h), dense(d_h_T), dense(d_c_T), dense(d_x), dense(d_h_0),
-            dense(d_c_0), None, None, None, None, torch.get_num_threads(), *given,
+            dense(d_c_0), None, None, None, None, native.team(torch.get_num_threads()), *given,
         )  # fmt: skip
         d_low = [None if d is None else d.mul_(scale) for d, scale in zip(d_low, ctx.scales, strict=True)]
         return (*(None,) * 7, d_x, d_h_0, d_c_0, *d_low)

@@ -87,7 +87,7 @@ def kernels() -> str:
 def kernels_line() -> str:
     """Return the sentence by which a command says what it computes with."""
     threads = torch.get_num_threads()
-    return f"Kernels: {kernels()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"Kernels: {kernels()}, {native.counted(threads if native.core() is None else abs(native.team(threads)))}"
 
 
 # ---- Checks ----------------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def _forward_cpu(
     kernels.sequence_forward(
         cell, dense(x), dense(h_0), dense(c_0), dense(weight_ih), dense(weight_hh), dense(bias_ih), dense(bias_hh),
         dense(fresh), dense(lengths), h.numpy(), h_T.numpy(), c_T.numpy() if cell & 15 == _LSTM else None,
-        saved.numpy() if save else None, torch.get_num_threads(),
+        saved.numpy() if save else None, native.team(torch.get_num_threads()),
     )  # fmt: skip
     return h, h_T, c_T, saved
 
@@ -120,7 +120,8 @@ def _backward_cpu(
     core().sequence_backward(
         cell, dense(x), dense(h_0), dense(c_0), dense(weight_ih), dense(weight_hh), dense(fresh), dense(lengths),
         dense(h), dense(saved), dense(d_h), dense(d_h_T), dense(d_c_T),
-        *(g.numpy() if want else None for g, want in zip(gradients, wanted, strict=True)), torch.get_num_threads(),
+        *(g.numpy() if want else None for g, want in zip(gradients, wanted, strict=True)),
+        native.team(torch.get_num_threads()),
     )  # fmt: skip
     return gradients
 

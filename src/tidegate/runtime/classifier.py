@@ -20,6 +20,7 @@ import numpy as np
 from tidegate.arguments import one_or_more
 from tidegate.folder.label_folder import NONE, SECOND, ClassifierFolder, read_classifier
 from tidegate.runtime.encoder import BATCH, Encoder, text_ids, turned
+from tidegate.runtime.linear import Linear
 from tidegate.runtime.stack import Array
 from tidegate.text.ngrams import NgramScores
 
@@ -53,7 +54,7 @@ class Classifier:
         if folder.both:
             second = {name.removeprefix(SECOND): w for name, w in t.items() if name.startswith(SECOND)}
             self._encoders.append(Encoder(c, second))
-        self._head = t["head.weight"], t["head.bias"]
+        self._head = Linear(t["head.weight"], t["head.bias"])
         self._ngrams = None if folder.ngrams == NONE else NgramScores.from_tensors(folder.ngrams, t)
 
     @classmethod
@@ -91,8 +92,7 @@ class Classifier:
 
     def logits(self, texts: str | Sequence[str]) -> Array:
         """Return what stands before the temperature, ``(N, K)`` float32."""
-        weight, bias = self._head
-        return np.asarray(self.pooled(texts) @ weight.T + bias, np.float32)
+        return self._head(self.pooled(texts))
 
     def pooled(self, texts: str | Sequence[str]) -> Array:
         """Return a vector for each text, ``(N, 3 H)`` float32: the last, the largest, the mean; of two encoders

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tidegate.config import Direction, ModelConfig
 from tidegate.folder.tensors import Tensors
+from tidegate.runtime.linear import optional_linear
 from tidegate.runtime.stack import Array, layer_weights, stack
 from tidegate.text.normalize import refuse_surrogates
 from tidegate.text.tokenizer import Tokenizer
@@ -45,7 +46,8 @@ class Encoder:
     def __init__(self, config: ModelConfig, tensors: Tensors) -> None:
         """Take the weights by the model folder's names; what stands above the encoder is not looked at."""
         self.config = config
-        self._embedding, self._projection = tensors["embedding.weight"], tensors.get("embedding_projection.weight")
+        self._embedding = tensors["embedding.weight"]
+        self._projection = optional_linear(tensors, "embedding_projection.weight")
         self._stack = stack(config.cell, [layer_weights(tensors, i) for i in range(config.layers)])
         self._final_norm = tensors.get("final_norm.weight")
 
@@ -71,11 +73,11 @@ class Encoder:
         """Yield the vectors of all tokens, those of a text in its order; the arrays are used again afterwards."""
         c = self.config
         lanes = shared_out([len(one) for one in ids], BATCH)
-        # each token is projected once, before all: BLAS's threads would be in the way of the kernels'
+        # each token is projected once, before all
         distinct, places = np.unique(np.concatenate(list(ids) or [np.zeros(0, np.uint32)]), return_inverse=True)
         vectors = self._embedding[distinct]
         if self._projection is not None:
-            vectors = vectors @ self._projection.T
+            vectors = self._projection(vectors)
         numbers = np.split(places, np.cumsum([len(one) for one in ids])[:-1])
         streams = [np.concatenate([numbers[i] for i in lane]) for lane in lanes]
         starts = [np.cumsum([0, *(len(ids[i]) for i in lane)]) for lane in lanes]

@@ -26,6 +26,7 @@ from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.chat_file import Chat, first_chat
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.tensors import Tensors, check_tensors
+from tidegate.runtime.linear import Linear, optional_linear
 from tidegate.runtime.sampling import Sampling, SamplingSettings, with_settings
 from tidegate.runtime.session import MAX_TOKENS, Session
 from tidegate.runtime.stack import Array, State, layer_weights, stack
@@ -76,12 +77,12 @@ class Model:
         self.tokenizer = tokenizer
         self.knows_documents = documents is None or documents >= ENOUGH_DOCUMENTS
         self._embedding = tensors["embedding.weight"]
-        self._embedding_projection = tensors.get("embedding_projection.weight")
+        self._embedding_projection = optional_linear(tensors, "embedding_projection.weight")
         self._stack = stack(config.cell, [layer_weights(tensors, i) for i in range(config.layers)])
         self._final_norm = tensors.get("final_norm.weight")
-        self._output_projection = tensors.get("output_projection.weight")
-        self._output = self._embedding if config.tied else tensors["output.weight"]
-        self._output_bias = tensors["output.bias"]
+        self._output_projection = optional_linear(tensors, "output_projection.weight")
+        output = self._embedding if config.tied else tensors["output.weight"]
+        self._output = Linear(output, tensors["output.bias"])
         self._tensors, self._documents, self._digest = tensors, documents, ""
         self.digest = ""
         """tells this model's weights from all others, adapters included; empty for weights that came from no folder"""
@@ -141,7 +142,7 @@ class Model:
             for start in range(0, len(ids), READ_AT_ONCE):
                 vectors = self._embedding[ids[start : start + READ_AT_ONCE]]
                 if self._embedding_projection is not None:
-                    vectors = vectors @ self._embedding_projection.T
+                    vectors = self._embedding_projection(vectors)
                 x, state = self._stack.read(vectors, state)
             return self._logits(x), state
 
@@ -149,8 +150,8 @@ class Model:
         if self._final_norm is not None:
             x = rms_norm(x, self._final_norm)
         if self._output_projection is not None:
-            x = x @ self._output_projection.T
-        return (x @ self._output.T)[0] + self._output_bias
+            x = self._output_projection(x)
+        return self._output(x)[0]
 
     def stream(
         self,

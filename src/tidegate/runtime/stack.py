@@ -121,7 +121,7 @@ class NativeStack:
         self._cell, self._layers, self._has_c = native.CELLS[cell], layers, cell == "lstm"
         self._decoder = core.Decoder(self._cell, [tuple(layer) for layer in layers], residual, EPS)
         self._read_layer = core.sequence_forward
-        self._threads = native.default_threads()
+        self._threads = native.team()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle what it was made of: the decoder is made again, where a core is there."""

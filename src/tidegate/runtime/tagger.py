@@ -17,6 +17,7 @@ from tidegate.errors import TidegateError
 from tidegate.folder.tagger_folder import TaggerFolder, read_tagger
 from tidegate.folder.tensors import Tensors
 from tidegate.runtime.encoder import BATCH, Encoder
+from tidegate.runtime.linear import Linear
 from tidegate.runtime.stack import Array, LayerWeights, stack
 from tidegate.text.entities import allowed_bioes, are_entities, to_bio
 from tidegate.text.word_features import EncodedSentence, SentenceEncoder
@@ -43,7 +44,7 @@ class Tagger:
         self._word_vectors, self._character_vectors = t["word_embedding.weight"], t["character_embedding.weight"]
         self._character_layer = _Bidirectional(folder.cell, t, "character_layer", folder.character_units)
         self._sentence_layer = _Bidirectional(folder.cell, t, "sentence_layer", folder.units)
-        self._emission = t["emission.weight"], t["emission.bias"]
+        self._emission = Linear(t["emission.weight"], t["emission.bias"])
         start, pairs, end = (np.array(one) for one in allowed_bioes(self.tags))
         scores = (t["crf.transitions"], pairs), (t["crf.start"], start), (t["crf.end"], end)
         self._chain = Chain(*(np.where(allowed, score, -np.inf) for score, allowed in scores))
@@ -94,8 +95,7 @@ class Tagger:
             parts = [read[lane][one.ends], self._word_vectors[one.words], of_characters]
             features[: counts[lane], lane] = np.concatenate(parts, axis=1)
         y, _ = self._sentence_layer.read(features, counts)
-        weight, bias = self._emission
-        return [np.asarray(y[:count, lane] @ weight.T + bias, np.float32) for lane, count in enumerate(counts)]
+        return [self._emission(y[:count, lane]) for lane, count in enumerate(counts)]
 
     def _spelled(self, encoded: Sequence[EncodedSentence]) -> dict[tuple[int, ...], Array]:
         """Return the vector of each different word's characters."""

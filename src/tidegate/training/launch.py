@@ -19,6 +19,7 @@ from tidegate.errors import TidegateError
 from tidegate.folder.chat_file import Chat, read_chat, read_template_file
 from tidegate.folder.model_folder import ModelFolder, read_tokenizer
 from tidegate.labelling import LabelConfig
+from tidegate.nn.threads import use_threads
 from tidegate.text.chat_template import ChatTemplate
 from tidegate.text.conversations.forms import Choices
 from tidegate.text.dialogue_store import Settings, prepare_dialogues
@@ -70,8 +71,7 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
         tokenizer = read_tokenizer(folder.path) if (folder.path / "tokenizer.json").exists() else None
         settings = _settled(settings, recorded, run)
     model, training, tuning = settings.model, settings.training, settings.tuning
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
+    use_threads(training.threads)
     if settings.labels is not None:
         return _launch_task(settings, run, recorded, console)
     as_given = with_standard_input(settings.data, run.cache, console)

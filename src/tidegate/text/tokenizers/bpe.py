@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain, pairwise
 from typing import Any, ClassVar, final
 
@@ -37,15 +37,16 @@ REMEMBERED = 2**18
 _VISIBLE = r"!-~\u00a1-\u024f\u2010-\u2027\u3001-\u301f\u3041-\u30ff\u4e00-\u9fa5\uff01-\uff60"
 _HAN, _MARK = r"\u4e00-\u9fa5", r"\u3001-\u3003\u3008-\u3011\u201c\u201d\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 _NEXT = rf"(?= [{_VISIBLE}]|\n[{_VISIBLE}]|\Z)"
-_STRETCH = re.compile(
+_STRETCH = (
     rf" ?[!-~]++{_NEXT}"
     rf"|[{_HAN}]++(?=[{_MARK}]|\n[{_VISIBLE}])"
     rf"|[{_MARK}]++(?=[{_HAN}]|\n[{_VISIBLE}])"
     rf"|\n(?=[{_VISIBLE}])"
     rf"|.+?(?:(?<=[{_VISIBLE}]){_NEXT}|(?<=[{_VISIBLE}]\n)(?=[{_VISIBLE}])"
-    rf"|(?<=[{_HAN}])(?=[{_MARK}])|(?<=[{_MARK}])(?=[{_HAN}])|\Z)",
-    re.DOTALL,
+    rf"|(?<=[{_HAN}])(?=[{_MARK}])|(?<=[{_MARK}])(?=[{_HAN}])|\Z)"
 )
+SHORT, FEW = 1000, 8
+"""So few texts of so few characters are encoded whole: the pattern takes longer to compile."""
 
 
 @final
@@ -61,8 +62,8 @@ class BPETokenizer(Tokenizer):
         self.document_id = len(self._table)
         self.unknown_id = None
         self.vocabulary_size = self.document_id + 1
-        self._engine = _engine(self._table, self._merges)
         self._known: dict[str, tuple[int, ...]] = {}
+        self._whole = 0
         self._table.append(b"")
 
     def missing(self, text: str) -> list[str]:
@@ -75,6 +76,9 @@ class BPETokenizer(Tokenizer):
 
     def encode_normalized(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of the text's stretches, most of which were met before."""
+        if len(text) <= SHORT and self._whole < FEW:
+            self._whole += 1
+            return np.array(self._engine.encode_batch_fast([text])[0].ids, np.uint32)
         stretches = self._stretches(text)
         new = [stretch for stretch in dict.fromkeys(stretches) if stretch not in self._known]
         if len(self._known) + len(new) > REMEMBERED:
@@ -87,7 +91,7 @@ class BPETokenizer(Tokenizer):
 
     def _stretches(self, text: str) -> list[str]:
         """Cut the text into stretches whose ids, one after another, are those of the text."""
-        stretches: list[str] = _STRETCH.findall(text)
+        stretches: list[str] = _stretch_pattern().findall(text)
         cuts = np.empty(0, np.intp) if text.isascii() else self._han_cuts.cuts(text)
         if not cuts.size:
             return stretches
@@ -95,6 +99,10 @@ class BPETokenizer(Tokenizer):
         is_edge[np.cumsum([0, *map(len, stretches)])] = True
         is_edge[cuts] = True
         return [text[start:end] for start, end in pairwise(np.flatnonzero(is_edge).tolist())]
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return _engine(self._table[: self.document_id], self._merges)
 
     @cached_property
     def _han_cuts(self) -> HanCuts:
@@ -135,6 +143,11 @@ class BPETokenizer(Tokenizer):
         )
         engine.train_from_iterator(pieces, trainer)
         return cls(_learnt_merges(engine))
+
+
+@cache
+def _stretch_pattern() -> re.Pattern[str]:
+    return re.compile(_STRETCH, re.DOTALL)
 
 
 def _bare_engine(model: BPE) -> Engine:
