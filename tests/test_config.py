@@ -55,6 +55,8 @@ OUT_OF_RANGE = [
     (TrainingConfig, "steps", 0),
     (TrainingConfig, "tokens", 0),
     (TrainingConfig, "minutes", 0.0),
+    (TrainingConfig, "final_seconds", -1.0),
+    (TrainingConfig, "keep", "worst"),
     (TrainingConfig, "evaluations", 0),
     (TrainingConfig, "evaluation_tokens", 0),
     (TrainingConfig, "final_tokens", 0),
@@ -165,8 +167,8 @@ def test_each_field_of_the_training_changes_the_run(prepared, field, value):  # 
 
 
 def test_each_field_of_the_training_is_tried():
-    # tests of the command line, of measuring, of the feed
-    elsewhere = {"threads", "evaluation_tokens", "final_tokens", "shuffle"}
+    # tests of the command line, of measuring, of the feed, of the schedule, of the loop
+    elsewhere = {"threads", "evaluation_tokens", "final_tokens", "shuffle", "final_seconds", "keep"}
     assert {name for name, _ in TRAINING_CHANGES} | elsewhere == {f.name for f in dataclasses.fields(TrainingConfig)}
 
 
