@@ -5,10 +5,10 @@ Every rule about a value stands here, in ``__post_init__``, so a flag, a YAML fi
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args
 
+from tidegate.arguments import plain_number
 from tidegate.errors import TidegateError, nearest
 
 Cell = Literal["rnn", "lstm", "gru", "gru_reset_before"]
@@ -29,17 +29,12 @@ def within(settings: object, name: str, low: float, high: float) -> None:
     value = getattr(settings, name)
     if value is None:
         return
-    if not isinstance(value, numbers.Real):
-        raise TidegateError(f"{name} is {value!r}, but it must be a number from {low:g} to {high:g}.")
-    if type(value) not in (int, float, bool):
-        value = int(value) if isinstance(value, numbers.Integral) else float(value)
-        object.__setattr__(settings, name, value)
     whole = "int" in str(type(settings).__annotations__.get(name, "")).split(" | ")
-    if whole and not isinstance(value, int) and not float(value).is_integer():
-        raise TidegateError(f"{name} is {value}, but it must be a whole number from {low:g} to {high:g}.")
-    if whole and not isinstance(value, int):
-        object.__setattr__(settings, name, int(value))
-    if not low <= value <= high:
+    if (plain := plain_number(value, whole)) is None:
+        kind = "a whole number" if whole else "a number"
+        raise TidegateError(f"{name} is {value!r}, but it must be {kind} from {low:g} to {high:g}.")
+    object.__setattr__(settings, name, plain)
+    if not low <= plain <= high:
         raise TidegateError(f"{name} is {value}, but it must be from {low:g} to {high:g}.")
 
 
