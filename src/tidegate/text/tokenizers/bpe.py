@@ -76,14 +76,15 @@ class BPETokenizer(Tokenizer):
     def encode_normalized(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of the text's stretches, most of which were met before."""
         stretches = self._stretches(text)
-        new = [stretch for stretch in dict.fromkeys(stretches) if stretch not in self._known]
-        if len(self._known) + len(new) > REMEMBERED:
-            self._known = {}
+        known = self._known  # threads share it: it only grows, and a full one is replaced, never emptied
+        new = [stretch for stretch in dict.fromkeys(stretches) if stretch not in known]
+        if len(known) + len(new) > REMEMBERED:
+            known = self._known = {}
             new = list(dict.fromkeys(stretches))
         # "fast": without the offsets, which nobody asks for
         for stretch, encoded in zip(new, self._engine.encode_batch_fast(new), strict=True):
-            self._known[stretch] = tuple(encoded.ids)
-        return np.fromiter(chain.from_iterable(map(self._known.__getitem__, stretches)), np.uint32)
+            known[stretch] = tuple(encoded.ids)
+        return np.fromiter(chain.from_iterable(map(known.__getitem__, stretches)), np.uint32)
 
     def _stretches(self, text: str) -> list[str]:
         """Cut the text into stretches whose ids, one after another, are those of the text."""
