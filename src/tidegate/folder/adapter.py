@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
+from tidegate.files import read_at_most
 from tidegate.folder.atomic import write_atomically
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.folder.tensor_file import FAILURES, opened_tensors, write_tensor_file
 from tidegate.folder.tensors import RESTORE, Tensors, expected_shapes
+from tidegate.json_files import JsonLimits, parse_json
 
 FORMAT, FORMAT_VERSION = "tidegate-adapter", 1
 SETTINGS, WEIGHTS = "adapter.json", "adapter.safetensors"
-SETTINGS_LIMIT = 1 << 20
+SETTINGS_LIMITS = JsonLimits(1 << 20, values=100, containers=10)
 FIELDS = {
     "format": str, "format_version": int, "base": str, "base_digest": str, "rank": int, "alpha": float,
     "tensors_digest": str,
@@ -142,11 +143,7 @@ def _settings(path: Path) -> dict[str, Any]:
             f"{path} is no adapter: there is no {SETTINGS} in it; one comes from tidegate finetune --lora-rank."
         )
     try:
-        with open(file, "rb") as opened:
-            content = opened.read(SETTINGS_LIMIT + 1)
-        if len(content) > SETTINGS_LIMIT:
-            raise ValueError(f"larger than {SETTINGS_LIMIT:,} bytes")
-        values = json.loads(content.decode("utf-8"))
+        values = parse_json(read_at_most(file, SETTINGS_LIMITS.size), SETTINGS_LIMITS)
         if not isinstance(values, dict) or values.keys() != FIELDS.keys():
             raise ValueError(f"it has not the fields {', '.join(FIELDS)}")
         if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
@@ -164,7 +161,7 @@ def _settings(path: Path) -> dict[str, Any]:
 def _tensors(file: Path, shapes: Mapping[str, tuple[int, ...]], rank: int) -> dict[str, NDArray[np.float32]]:
     """Read A and B of each changed weight, whose names, shapes, dtypes and numbers are checked."""
     try:
-        with safetensors.safe_open(file, framework="np") as opened:
+        with opened_tensors(file) as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
             found = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
             changed = {name.removesuffix(".A") for name in found if name.endswith(".A")}
@@ -180,7 +177,7 @@ def _tensors(file: Path, shapes: Mapping[str, tuple[int, ...]], rank: int) -> di
                     f"{file}: its tensors are not those of such a model's adapter ({wrong[:80]}): {RESTORE}."
                 )
             tensors = {name: opened.get_tensor(name) for name in found}
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except FAILURES as error:
         raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidegate.errors import TidegateError
+from tidegate.files import open_regular
 from tidegate.folder.atomic import write_atomically
 from tidegate.text.chat_template import LONGEST_TEMPLATE, ChatTemplate
 
@@ -25,7 +26,7 @@ def read_template(folder: Path) -> ChatTemplate | None:
 def read_template_file(path: Path) -> ChatTemplate:
     """Read a template from a file; a TidegateError says what is wrong with it."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return ChatTemplate(file.read(4 * LONGEST_TEMPLATE + 1).decode("utf-8"))
     except (OSError, ValueError) as error:
         raise TidegateError(f"{path} cannot be read as a chat template ({error}): Jinja2 in UTF-8 is wanted.") from None

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
-from tidegate.folder.model_folder import TOKENIZER, read_json, read_tokenizer
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.folder.model_folder import TOKENIZER, read_tokenizer
+from tidegate.folder.tensor_file import FAILURES, opened_tensors, write_tensor_file
 from tidegate.folder.tensors import RESTORE, Tensors, weights_digest
+from tidegate.json_files import JsonLimits, read_json
 from tidegate.text.tokenizer import Tokenizer
 
 Fields = Mapping[str, type]
@@ -45,11 +44,11 @@ def read_header(file: Path) -> Header:
     if not file.is_file():
         raise TidegateError(f"{file} is missing: the training was stopped before it first saved; go on with it.")
     try:
-        with safetensors.safe_open(file, framework="np") as opened:
+        with opened_tensors(file) as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
             return Header(shapes, {part.get_dtype() for part in slices.values()}, opened.metadata() or {})
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except FAILURES as error:
         raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
 
 
@@ -64,7 +63,8 @@ def read_checked(file: Path, shapes: Shapes, metadata: Mapping[str, str]) -> dic
     for name, value in metadata.items():
         if header.metadata.get(name) != value:
             raise TidegateError(f"{file} was written with other {name.replace('_', ' ')} than its settings: {RESTORE}.")
-    tensors = load_file(file)
+    with opened_tensors(file) as opened:
+        tensors = {name: opened.get_tensor(name) for name in shapes}
     if weights_digest(tensors, header.metadata) != header.metadata.get("weights_digest"):
         raise TidegateError(f"{file} was changed after it was written (its digest does not fit): {RESTORE}.")
     _check(file, tensors, shapes)
@@ -79,13 +79,15 @@ def _check(file: Path, tensors: Tensors, shapes: Shapes) -> None:
             raise TidegateError(f"{file}: {name} holds no finite float32 numbers: {RESTORE}.")
 
 
-def read_settings(file: Path, limit: int, kind: tuple[str, int], fields: Fields) -> tuple[dict[str, Any], Tokenizer]:
+def read_settings(
+    file: Path, limits: JsonLimits, kind: tuple[str, int], fields: Fields
+) -> tuple[dict[str, Any], Tokenizer]:
     """Read the settings of a folder, and the tokenizer that lies beside them.
 
-    limit: bytes; kind: format and version; fields: the type of each. A TidegateError where the file is of another
+    kind: format and version; fields: the type of each. A TidegateError where the file is of another
     version, has other fields, or belongs to another tokenizer.
     """
-    content = read_json(file, limit)
+    content = read_json(file, limits, RESTORE)
     found = content.get("format"), content.get("format_version")
     if found != kind:
         raise TidegateError(

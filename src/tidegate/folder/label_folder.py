@@ -21,6 +21,7 @@ from tidegate.errors import TidegateError
 from tidegate.folder.checked_tensors import read_checked, read_header, read_settings, write_checked, write_settings
 from tidegate.folder.model_folder import ModelFolder, find_model, model_config
 from tidegate.folder.tensors import RESTORE, expected_shapes, weights_digest
+from tidegate.json_files import JsonLimits
 from tidegate.text.labelled import LONGEST_LABEL, MOST_LABELS
 from tidegate.text.ngrams import Unit, ngram_shapes
 from tidegate.text.tokenizer import Tokenizer
@@ -31,7 +32,7 @@ SECOND = "second."
 """the beginning of the names of a second encoder's tensors"""
 NONE = "none"
 """where no n-grams are counted"""
-LABELS_LIMIT = 8 << 20
+LABELS_LIMITS = JsonLimits(8 << 20, values=MOST_LABELS + 1000, containers=100)
 FIELDS = {
     "format": str, "format_version": int, "model": dict, "vocabulary_size": int, "tokenizer_digest": str,
     "labels": list, "multi_label": bool, "both": bool,
@@ -120,7 +121,7 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
             f"{path} is {found}: give a folder with {LABELS}, as tidegate finetune --task classify writes it."
         )
     file = path / LABELS
-    content, tokenizer = read_settings(file, LABELS_LIMIT, (FORMAT, FORMAT_VERSION), FIELDS)
+    content, tokenizer = read_settings(file, LABELS_LIMITS, (FORMAT, FORMAT_VERSION), FIELDS)
     _check_labels(file, content["labels"])
     temperature, ngrams = _found_at_the_end(path / WEIGHTS)
     empty = ClassifierFolder(

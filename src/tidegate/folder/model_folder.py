@@ -19,11 +19,11 @@ from tidegate.errors import TidegateError, nearest
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.bases import find_model, or_a_base
 from tidegate.folder.tensors import FORMAT, RESTORE, Tensors, read_tensors, write_tensors
-from tidegate.text.tokenizer import Tokenizer, from_json
+from tidegate.json_files import JsonLimits, read_json
+from tidegate.text.tokenizer import TOKENIZER_LIMITS, Tokenizer, from_json
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-CONFIG_LIMIT = 1 << 20
-TOKENIZER_LIMIT = 64 << 20
+CONFIG_LIMITS = JsonLimits(1 << 20, values=1000, containers=100)
 CONFIG_FIELDS = ("format", "format_version", "model", "vocabulary_size", "tokenizer_digest", "documents")
 
 CONFIG_VERSION = 2
@@ -113,7 +113,7 @@ def write_weights(path: str | Path, tensors: Tensors, tokenizer: Tokenizer, int8
 def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     """Return the model's settings of a folder's config.json, and the whole of it at the current version."""
     file = path / CONFIG
-    config = read_json(file, CONFIG_LIMIT)
+    config = read_json(file, CONFIG_LIMITS, RESTORE)
     if config.get("format") != FORMAT:
         raise TidegateError(
             f"{file} is of format {config.get('format')!r}, but {FORMAT!r} was wanted: "
@@ -165,7 +165,7 @@ def model_config(values: dict[str, Any], where: str) -> ModelConfig:
 def read_tokenizer(path: Path) -> Tokenizer:
     """Return the tokenizer of a folder's tokenizer.json."""
     file = path / TOKENIZER
-    values = read_json(file, TOKENIZER_LIMIT)
+    values = read_json(file, TOKENIZER_LIMITS, RESTORE)
     try:
         return from_json(values)
     except TidegateError as error:
@@ -221,25 +221,6 @@ def _check_settings(file: Path, recorded: str, model: ModelConfig) -> None:
             f"{file} was written for the settings {recorded[:300]}, but {CONFIG} gives others: "
             "put back the config.json that the model was trained with."
         )
-
-
-def read_json(file: Path, limit: int) -> dict[str, Any]:
-    """Read a JSON object of at most so many bytes; a TidegateError where the file holds none."""
-    try:
-        with open(file, "rb") as opened:
-            content = opened.read(limit + 1)
-        if len(content) > limit:
-            raise ValueError(f"larger than {limit:,} bytes")
-        values = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError, RecursionError) as error:
-        raise TidegateError(f"{file} cannot be read as JSON ({error}): {RESTORE}.") from error
-    if not isinstance(values, dict):
-        raise TidegateError(f"{file} holds a JSON {type(values).__name__}, but an object was wanted: {RESTORE}.")
-    return values
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _to_bytes(content: dict[str, Any]) -> bytes:

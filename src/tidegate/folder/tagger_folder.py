@@ -20,15 +20,16 @@ from tidegate.folder.checked_tensors import read_checked, read_settings, write_c
 from tidegate.folder.label_folder import encoder_shapes
 from tidegate.folder.model_folder import model_config
 from tidegate.folder.tensors import RESTORE
+from tidegate.json_files import JsonLimits
 from tidegate.text.tagged import LONGEST_TAG, MOST_TAGS
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.tokenizers.base import canonical_digest
-from tidegate.text.word_features import WordVocabulary
+from tidegate.text.word_features import MOST_WORDS, WordVocabulary
 from tidegate.theory.layout import GATES
 
 SETTINGS, WEIGHTS = "tagger.json", "tagger.safetensors"
 FORMAT, FORMAT_VERSION = "tidegate-tagger", 1
-SETTINGS_LIMIT = 256 << 20
+SETTINGS_LIMITS = JsonLimits(64 << 20, values=2 * MOST_WORDS, containers=100)
 MOST_UNITS = 16384
 SIZES = ("units", "word_size", "character_size", "character_units")
 FIELDS = {
@@ -100,7 +101,7 @@ def read_tagger(path: str | Path) -> TaggerFolder:
         other = "a language model, which has no tags" if (path / "config.json").is_file() else "no tagger"
         found = other if path.exists() else "not there"
         raise TidegateError(f"{path} is {found}: give a folder with {SETTINGS}, as finetune --task tag writes it.")
-    content, tokenizer = read_settings(file, SETTINGS_LIMIT, (FORMAT, FORMAT_VERSION), FIELDS)
+    content, tokenizer = read_settings(file, SETTINGS_LIMITS, (FORMAT, FORMAT_VERSION), FIELDS)
     _check_values(file, content)
     empty = TaggerFolder(
         model_config(content["model"], str(file)),

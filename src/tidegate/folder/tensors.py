@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.files import open_regular
+from tidegate.folder.tensor_file import FAILURES, opened_tensors, write_tensor_file
 from tidegate.theory.layout import GATES
 
 FORMAT = "tidegate-model"
@@ -171,14 +171,14 @@ def read_tensors(
     Raises TidegateError where the file is torn, changed in any byte, of another version, or of another model.
     """
     try:
-        with safetensors.safe_open(path, framework="np") as file:
+        with opened_tensors(path) as file:
             metadata = file.metadata() or {}
             _check_metadata(path, metadata)
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
             kinds = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
             _check_kinds(kinds, model, vocabulary_size, str(path), STORAGE in metadata)
             tensors = {name: file.get_tensor(name) for name in kinds}
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except FAILURES as error:
         raise TidegateError(f"{path} is no whole safetensors file ({error}): {RESTORE}.") from error
     if weights_digest(tensors, metadata) != metadata["weights_digest"] or not _padded_with_spaces(path):
         raise TidegateError(
@@ -205,6 +205,6 @@ def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
 
 def _padded_with_spaces(path: Path) -> bool:
     """Whether the header ends as it was written: JSON readers skip any white space there, so a change would hide."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         size = int.from_bytes(file.read(8), "little")
         return file.read(size).rstrip(b" ").endswith(b"}")

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
 
 from tidegate.errors import TidegateError
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.folder.tensor_file import FAILURES, opened_tensors, write_tensor_file
 from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stack import State
@@ -77,7 +76,7 @@ class Session:
         try:
             if path.stat().st_size > SESSION_BYTES:
                 raise ValueError(f"larger than {SESSION_BYTES:,} bytes")
-            with safetensors.safe_open(path, framework="np") as file:
+            with opened_tensors(path) as file:
                 found = file.metadata() or {}
                 for name in ("format", "version"):
                     if found.get(name) != wanted[name]:
@@ -99,7 +98,7 @@ class Session:
             if any(not np.isfinite(tensor).all() for tensor in tensors.values()):
                 raise ValueError("its numbers are not finite")
             self.turns = turns
-        except (safetensors.SafetensorError, OSError, ValueError) as error:
+        except FAILURES as error:
             raise TidegateError(f"{path} cannot be read as a session ({error}): give another --session.") from None
         self.state = tuple(
             type(layer)(*(tensors[f"{index}.{name}"] for name in layer._fields)) for index, layer in enumerate(empty)

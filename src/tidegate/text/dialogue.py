@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tidegate.errors import TidegateError
+from tidegate.files import open_regular
 from tidegate.text.containers import COMPRESSIONS, ERRORS, decompressed
 from tidegate.text.encodings import decode_stream
 from tidegate.text.normalize import normalize, refuse_surrogates
@@ -64,7 +65,7 @@ def read_dialogues(paths: Sequence[Path], encoding: str = "utf-8") -> Iterator[t
     for path in paths:
         try:
             with ExitStack() as stack:
-                file = stack.enter_context(path.open("rb"))
+                file = stack.enter_context(open_regular(path))
                 stream = decompressed(file, COMPRESSIONS.get(path.suffix.lower()), stack)
                 parts = decode_stream(str(path), stream, encoding)
                 for where, record in _lines(path, parts) if _format(path) == ".jsonl" else _list(path, parts):

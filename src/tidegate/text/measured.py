@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.errors import TidegateError
+from tidegate.files import open_regular
 from tidegate.text.block_work import Counts, parts_digest
 from tidegate.text.blocks import Block, all_blocks
 from tidegate.text.formats import Reading
@@ -320,7 +321,7 @@ def _save(path: Path, measured: Measured) -> None:
 def _load(path: Path) -> Measured | None:
     """Return what an earlier reading found; None where there is none, or a damaged one."""
     try:
-        with open(path, "rb") as opened:
+        with open_regular(path) as opened:
             content = io.BytesIO(opened.read(_FILE_BYTES))
         with np.load(content, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
@@ -334,5 +335,5 @@ def _load(path: Path) -> Measured | None:
                 tuple(header["block_digests"]),
                 Found(**header["found"]),
             )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, TidegateError):
         return None

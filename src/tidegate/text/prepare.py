@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from tidegate.config import Direction
 from tidegate.errors import TidegateError
+from tidegate.json_files import JsonLimits, read_json
 from tidegate.text.block_work import divided
 from tidegate.text.corpus import Piece
 from tidegate.text.formats import Reading
@@ -31,7 +32,7 @@ from tidegate.text.sources import TextArgument
 from tidegate.text.split_text import Progress, SplitText, changed, read_text
 from tidegate.text.store import FORMAT_VERSION as STORE_VERSION
 from tidegate.text.store import SHARD_TOKENS, ReversedStore, StoreWriter, TokenStore, id_dtype
-from tidegate.text.tokenizer import Tokenizer, from_json, train
+from tidegate.text.tokenizer import TOKENIZER_LIMITS, Tokenizer, from_json, train
 from tidegate.text.tokenizers.base import canonical_digest
 
 SAMPLE_BYTES = {"words": 2**26, "whitespace": 2**26, "bpe": 2**23}
@@ -40,7 +41,7 @@ set's vocabulary is that of all its text. Byte pairs: more than 8 MiB would not 
 where a word for BPE is a whole clause, 16 take about a minute."""
 SYNC_SECONDS = 5.0
 """At most so much encoding is lost to a kill."""
-_TOKENIZER_BYTES = 2**28
+_PROGRESS_LIMITS = JsonLimits(1 << 20, values=1000, containers=100)
 _PROGRESS = "progress.json"
 
 
@@ -158,8 +159,7 @@ def _learnt(text: SplitText, kind: str, vocabulary: int | None, cache: Path) -> 
     """Return the tokenizer for these settings, from the cache where this text was met before."""
     path = cache / f"tokenizer-{canonical_digest([text.digest, kind, vocabulary, SAMPLE_BYTES.get(kind)])[:32]}.json"
     try:
-        with open(path, "rb") as file:
-            return from_json(json.loads(file.read(_TOKENIZER_BYTES)))
+        return from_json(read_json(path, TOKENIZER_LIMITS, "it is learned anew"))
     except (OSError, ValueError, RecursionError, TidegateError):
         pass  # not there, or damaged: learnt anew
     pieces = (
@@ -270,7 +270,7 @@ def _writers(
     """Return the block to begin with and the stores' writers: those of a killed preparation, or new ones."""
     names = ["train", "validation"] if text.has_validation else ["train"]
     try:
-        noted = json.loads((partial / _PROGRESS).read_bytes())
+        noted = read_json(partial / _PROGRESS, _PROGRESS_LIMITS, "it begins anew")
         begun, counts = noted["blocks"], noted["counts"]
         if (noted["cut"], counts[0]["shard_tokens"]) == (text.measured.cut_digest, shard_tokens):
             writers = [

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.errors import TidegateError
+from tidegate.files import read_at_most
+from tidegate.json_files import JsonLimits, parse_json
 from tidegate.text.block_work import Ids
 from tidegate.text.tokenizers.base import Tokenizer
 
@@ -23,7 +25,7 @@ FORMAT_VERSION = 1
 SHARD_TOKENS = 2**28
 """Most tokens of one shard: half a gigabyte of uint16, one gigabyte of uint32."""
 _META, _STARTS = "meta.json", "document_starts.bin"
-_META_BYTES = 2**20
+_META_LIMITS = JsonLimits(1 << 20, values=100, containers=10)
 _COUNTS = ("token_count", "document_count", "byte_count", "character_count", "unknown_count", "shard_tokens")
 
 
@@ -258,8 +260,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     """Return the checked meta.json."""
     path = folder / _META
     try:
-        with open(path, "rb") as file:
-            meta = json.loads(file.read(_META_BYTES))
+        meta = parse_json(read_at_most(path, _META_LIMITS.size), _META_LIMITS)
     except (OSError, ValueError, RecursionError):
         raise TidegateError(f"{folder} is no token store: its {_META} cannot be read. Delete it.") from None
     if not isinstance(meta, dict) or (meta.get("format"), meta.get("format_version")) != (FORMAT, FORMAT_VERSION):

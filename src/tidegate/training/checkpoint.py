@@ -13,13 +13,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch import Tensor
 
 from tidegate.config import wrong_field
 from tidegate.errors import TidegateError
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.folder.tensor_file import FAILURES, opened_tensors, write_tensor_file
 from tidegate.training.state import Capture, Progress, TrainState
 
 FORMAT = "tidegate-checkpoint"
@@ -42,10 +41,10 @@ def load(path: Path, expected: TrainState) -> Capture:
             f"{path.parent.parent} has no checkpoint to resume from ({path.name} is missing): start a new run."
         )
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with opened_tensors(path, "pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-    except (safetensors.SafetensorError, OSError) as error:
+    except FAILURES as error:
         raise TidegateError(
             f"{path} cannot be read as a checkpoint ({error}): restore it from a copy or start a new run."
         ) from error

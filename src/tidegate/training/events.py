@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tidegate.errors import TidegateError
+from tidegate.files import read_lines
 from tidegate.folder.atomic import write_atomically
 
+LONGEST_LINE = 1 << 20
+"""bytes of one event"""
 NATS = "nats a token"
 """the unit of a loss where an event names none"""
 
@@ -68,8 +71,7 @@ _STEP = b'{"event": "step"'
 
 def _lines(path: Path) -> Iterator[bytes]:
     if path.exists():
-        with open(path, "rb") as file:
-            yield from file
+        yield from read_lines(path, LONGEST_LINE)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -14,12 +14,14 @@ from typing import Any
 
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig, from_dict, wrong_field
 from tidegate.errors import TidegateError
+from tidegate.files import read_at_most
 from tidegate.folder.atomic import write_atomically
+from tidegate.json_files import JsonLimits, parse_json
 from tidegate.labelling import LabelConfig
 from tidegate.tuning import TRAINING, TuningConfig
 
 FORMAT_VERSION = 4
-MAX_BYTES = 1 << 26
+LIMITS = JsonLimits(1 << 26, values=1_000_000, containers=1000)
 """a text may be named file by file, by a glob of the shell"""
 
 
@@ -108,9 +110,7 @@ def read_record(path: Path) -> RunRecord:
             "give the folder that the training printed when it began."
         )
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_at_most(path, LIMITS.size), LIMITS, surrogates=True)
         if content.pop("format") != "tidegate-run":
             raise ValueError("its format is not tidegate-run")
         version = content.pop("format_version")
