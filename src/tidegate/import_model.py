@@ -8,7 +8,7 @@ the cells, x is filled with zeros up to them, and the first layer's matrix with 
 
 from __future__ import annotations
 
-import json
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
 
 from tidegate.config import Cell, ModelConfig, check_paths, one_of
 from tidegate.errors import TidegateError
+from tidegate.files import read_at_most
 from tidegate.folder.card import Card, write_card
 from tidegate.folder.model_folder import write_config, write_weights
+from tidegate.folder.tensor_file import FAILURES, opened_tensors
 from tidegate.folder.tensors import check_tensors
+from tidegate.json_files import JsonLimits, parse_json
 from tidegate.text.normalize import NORMALIZATION
 from tidegate.text.tokenizer import Tokenizer, from_json
 from tidegate.text.tokenizers.base import FORMAT, FORMAT_VERSION
@@ -32,7 +34,9 @@ from tidegate.theory.layout import GATES
 
 LAYER = re.compile(r"(?P<prefix>.*?)(?P<kind>(?:weight|bias)_(?:ih|hh))_l(?P<number>\d+)(?P<rest>.*)$")
 SPECIAL = {"<unk>": "unknown", "<eos>": "\n", "<s>": "document", "<bos>": "document", "<sos>": "document"}
-VOCABULARY_BYTES = 1 << 28
+VOCABULARY_BYTES = 1 << 26
+FLOATS = ("F64", "F32", "F16")
+"""dtypes of weights that NumPy knows too"""
 Kind = Literal["characters", "words", "whitespace"]
 GATE_COUNTS: dict[int, Cell] = {1: "rnn", 3: "gru", 4: "lstm"}
 
@@ -140,10 +144,16 @@ def _parts(path: str) -> Parts:
             "pickle, which may hold any code."
         )
     try:
-        with safetensors.safe_open(path, framework="np") as file:
+        with opened_tensors(Path(path)) as file:
             names = list(file.keys())
+            for name in names:
+                if (dtype := file.get_slice(name).get_dtype()) not in FLOATS:
+                    raise TidegateError(
+                        f"{path}: {name[:80]} is of dtype {dtype}, but weights of {', '.join(FLOATS)} are expected: "
+                        "convert them to float32, as by tensor.float(), or leave the tensor out."
+                    )
             tensors = {name: np.asarray(file.get_tensor(name), np.float32) for name in names}
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
+    except FAILURES as error:
         raise TidegateError(
             f"{path} cannot be read as safetensors in float numbers ({error}): write it anew."
         ) from None
@@ -213,12 +223,13 @@ def _layers(path: str, tensors: Mapping[str, Array]) -> list[dict[str, Array]]:
 def _vocabulary(path: Path, V: int) -> list[str]:
     """Return the tokens in the order of their numbers."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(VOCABULARY_BYTES + 1)
-        if len(content) > VOCABULARY_BYTES:
-            raise ValueError(f"larger than {VOCABULARY_BYTES:,} bytes")
-        text = content.decode("utf-8-sig")
-        names: Any = json.loads(text) if text.lstrip()[:1] in ("[", "{") else text.removesuffix("\n").split("\n")
+        content = read_at_most(path, VOCABULARY_BYTES).removeprefix(codecs.BOM_UTF8)
+        if content.lstrip()[:1] in (b"[", b"{"):
+            names: Any = parse_json(content, JsonLimits(VOCABULARY_BYTES, values=2 * V + 10, containers=10))
+        elif (lines := content.count(b"\n")) > V:
+            raise ValueError(f"it has {lines:,} lines, but the embedding has {V:,} rows")
+        else:
+            names = content.decode("utf-8").removesuffix("\n").split("\n")
         if isinstance(names, dict):
             if sorted(names.values()) != list(range(len(names))):
                 raise ValueError("its numbers are not 0 to V - 1, each once")

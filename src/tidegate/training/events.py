@@ -14,8 +14,8 @@ from tidegate.errors import TidegateError
 from tidegate.files import read_lines
 from tidegate.folder.atomic import write_atomically
 
-LONGEST_LINE = 1 << 20
-"""bytes of one event"""
+LONGEST_LINE, MOST_MILESTONES = 1 << 20, 100_000
+"""bytes of one event; events of a run beside its steps"""
 NATS = "nats a token"
 """the unit of a loss where an event names none"""
 
@@ -50,7 +50,7 @@ class Events:
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Read a run's log; a line that a kill or a full disk tore is left out."""
-    return [event for line in _lines(path) if (event := _parsed(line)) is not None]
+    return list(_events(path))
 
 
 def read_milestones(path: Path) -> list[dict[str, Any]]:
@@ -60,10 +60,18 @@ def read_milestones(path: Path) -> list[dict[str, Any]]:
         if line.startswith(_STEP):
             last_step = line if line.endswith(b"\n") else last_step
         elif (event := _parsed(line)) is not None:
+            if len(events) == MOST_MILESTONES:
+                raise TidegateError(
+                    f"{path} has more than {MOST_MILESTONES:,} events beside its steps: no run has so many."
+                )
             events.append(event)
     if last_step is not None and (event := _parsed(last_step)) is not None:
         events.append(event)
     return sorted(events, key=lambda event: event["step"])
+
+
+def _events(path: Path) -> Iterator[dict[str, Any]]:
+    return (event for line in _lines(path) if (event := _parsed(line)) is not None)
 
 
 _STEP = b'{"event": "step"'
@@ -87,8 +95,8 @@ class JsonlLog:
     """``training/log.jsonl``: one event a line. Resumed, it goes on after the checkpoint's step."""
 
     def __init__(self, path: Path, resumed_at: int | None) -> None:
-        kept = [] if resumed_at is None else [e for e in read_log(path) if _before(e, resumed_at)]
-        write_atomically(path, "".join(_line(event) for event in kept).encode())
+        kept = (event for event in _events(path) if resumed_at is not None and _before(event, resumed_at))
+        write_atomically(path, lambda file: file.writelines(_line(event).encode("utf-8", "replace") for event in kept))
         self.path = path
         # by lines: a checkpoint must never know a step that the log has not
         self.file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (held open for the run)
