@@ -21,8 +21,8 @@ from tidegate.text.block_work import Ids
 from tidegate.text.chat_template import ChatTemplate, Segment
 from tidegate.text.dialogue import Message, find_dialogues, read_dialogues
 from tidegate.text.measured import Found
-from tidegate.text.prepare import Prepared
-from tidegate.text.store import StoreWriter, TokenStore
+from tidegate.text.prepare import Prepared, open_stores, opened
+from tidegate.text.store import StoreWriter
 from tidegate.text.tokenizer import Tokenizer, train
 from tidegate.text.tokenizers.base import canonical_digest
 
@@ -69,8 +69,8 @@ def prepare_dialogues(
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"dialogues-{digest[:32]}.lock"):
-            reused = folder.exists()
-            if not reused:
+            stores, damage = opened(folder, names, tokenizer)
+            if not (reused := stores is not None):
                 partial = folder.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
@@ -83,14 +83,14 @@ def prepare_dialogues(
                             progress(done, total)
                         writer.finish()
                 partial.rename(folder)
-            stores = [TokenStore(folder / name, tokenizer.digest) for name in names]
+                stores = open_stores(folder, names, tokenizer)
     except OSError as error:
         raise TidegateError(
             f"The conversations could not be written to {cache} ({error.strerror or error}): make room or mend the "
             "permissions and run again, or give another folder by --cache."
         ) from None
     found = Found(files=len(find_dialogues(data)), documents=len(train_part))
-    return Prepared(tokenizer, stores[0], stores[1] if held_out else None, digest, reused, text_digest, found)
+    return Prepared(tokenizer, *stores, digest, reused, text_digest, found, damage)
 
 
 def _check_marks(template: ChatTemplate, tokenizer: Tokenizer) -> None:

@@ -34,7 +34,7 @@ from tidegate.text.processes import counts_of, work_on
 from tidegate.text.sources import Source
 from tidegate.text.tokenizers.base import canonical_digest
 
-VERSION = 1
+VERSION = 2
 SETTLED_SECONDS = 2.0
 """A file that was changed less than this before it was read may change again within the same tick of its clock."""
 _FILE_BYTES = 2**31
@@ -311,7 +311,7 @@ def _save(path: Path, measured: Measured) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        partial.write_bytes(file.getvalue())
+        partial.write_bytes(hashlib.sha256(file.getvalue()).digest() + file.getvalue())
         os.replace(partial, path)
     except BaseException:  # a full disk, Ctrl-C: nothing is left behind
         partial.unlink(missing_ok=True)
@@ -322,8 +322,10 @@ def _load(path: Path) -> Measured | None:
     """Return what an earlier reading found; None where there is none, or a damaged one."""
     try:
         with open_regular(path) as opened:
-            content = io.BytesIO(opened.read(_FILE_BYTES))
-        with np.load(content, allow_pickle=False) as file:
+            digest, content = opened.read(hashlib.sha256().digest_size), opened.read(_FILE_BYTES)
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             parts = file["block_parts"]
             return Measured(

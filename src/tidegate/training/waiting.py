@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from tidegate.config import DataConfig
 from tidegate.errors import TidegateError
@@ -65,7 +66,7 @@ def prepare_text(
     """Prepare the text that the settings name, with a bar; `tokenizer` where the model has one already, `joins` where
     it gets the text's tokens besides its own."""
     with waiting(console, "preparing the text") as progress:
-        return prepare(
+        prepared = prepare(
             data.data or (embedded_corpus(data.corpus),),
             tokenizer=tokenizer,
             joins=joins,
@@ -79,3 +80,11 @@ def prepare_text(
             cache=cache_folder(cache),
             progress=lambda label, done, total: progress(done, total),
         )
+    tell_damage(prepared, console)
+    return prepared
+
+
+def tell_damage(prepared: Prepared, console: Console) -> None:
+    """Say what was wrong with the stores in the cache, if anything."""
+    if prepared.damage:
+        console.print(Text(f"{prepared.damage} That was done now."), soft_wrap=True)
