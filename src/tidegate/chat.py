@@ -12,6 +12,7 @@ from tidegate.config import check_paths, within
 from tidegate.errors import TidegateError
 from tidegate.folder.bases import find_model
 from tidegate.folder.chat_file import read_template, read_template_file
+from tidegate.folder.presence import is_there
 from tidegate.runtime.model import load
 from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
@@ -50,7 +51,7 @@ def chat(settings: ChatSettings, sampling: Sampling) -> int:
     template = _template(settings)
     session = Session(model, template, settings.system)
     file = Path(settings.session) if settings.session is not None else None
-    if file is not None and file.exists():
+    if file is not None and is_there(file):
         session.restore(file)
     _say(f"Kernels: {native.describe(native.default_threads())}")
     _say(f"{HELP}." + (f" Going on after {session.turns} answers." if session.turns else ""))

@@ -26,15 +26,26 @@ def check_regular(path: str | Path) -> None:
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file to read its bytes; a TidegateError where it is no regular file, without waiting for it."""
-    check_regular(path)  # before it is opened: opening a device may already do something
-    descriptor = os.open(path, os.O_RDONLY | _flag("O_CLOEXEC") | _flag("O_NONBLOCK") | _flag("O_BINARY"))
+    """Open a file to read its bytes; a TidegateError where it is no regular file or may not be read,
+    without waiting for it."""
+    try:
+        check_regular(path)  # before it is opened: opening a device may already do something
+        descriptor = os.open(path, os.O_RDONLY | _flag("O_CLOEXEC") | _flag("O_NONBLOCK") | _flag("O_BINARY"))
+    except PermissionError as error:
+        raise unreadable(path, error) from error
     try:
         _check_mode(path, os.fstat(descriptor).st_mode)  # another may have taken its place
         return open(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def unreadable(path: str | Path, error: OSError) -> TidegateError:
+    """Return the error of a file that is there and cannot be read: it is neither missing nor damaged."""
+    return TidegateError(
+        f"{path} cannot be read ({error.strerror}): change the permissions of it and its folder, or give another."
+    )
 
 
 def read_at_most(path: str | Path, limit: int) -> bytes:

@@ -6,21 +6,29 @@ from pathlib import Path
 
 from tidegate.errors import TidegateError
 from tidegate.files import open_regular
-from tidegate.folder.atomic import write_atomically
+from tidegate.folder.model_folder import CONFIG, TEMPLATE, read_config
+from tidegate.folder.presence import is_file
+from tidegate.folder.tensor_file import CHANGED
 from tidegate.text.chat_template import LONGEST_TEMPLATE, ChatTemplate
-
-TEMPLATE = "chat_template.jinja"
-
-
-def write_template(folder: Path, template: ChatTemplate) -> None:
-    """Write the template atomically into a model folder."""
-    write_atomically(folder / TEMPLATE, template.source.encode())
 
 
 def read_template(folder: Path) -> ChatTemplate | None:
-    """Return the template of a model folder, checked; None where it has none."""
+    """Return the template of a model folder, checked; None where it has none.
+
+    A TidegateError where it is not the one that the model learnt, whose digest stands in config.json.
+    """
     path = folder / TEMPLATE
-    return read_template_file(path) if path.is_file() else None
+    learnt = read_config(folder)[1]["template_digest"] if is_file(folder / CONFIG) else None
+    if not is_file(path):
+        if learnt is not None:
+            raise TidegateError(f"{path} is missing: restore the file from a copy, or name a template by --template.")
+        return None
+    template = read_template_file(path)
+    if learnt not in (None, template.digest):
+        raise TidegateError(
+            f"{path} {CHANGED}: undo the change, or, to try another template, name its file by --template."
+        )
+    return template
 
 
 def read_template_file(path: Path) -> ChatTemplate:

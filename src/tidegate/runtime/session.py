@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from tidegate.errors import TidegateError
-from tidegate.folder.tensor_file import FAILURES, opened_tensors, write_tensor_file
+from tidegate.files import unreadable
+from tidegate.folder.tensor_file import FAILURES, check_digest, opened_tensors, write_tensor_file
 from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stack import State
 from tidegate.runtime.stream import Reading, encode_prompt, write
 from tidegate.text.chat_template import ChatTemplate
 
-FORMAT, FORMAT_VERSION = "tidegate-session", "1"
+FORMAT, FORMAT_VERSION = "tidegate-session", "2"
 SESSION_BYTES = 1 << 28
 
 
@@ -95,9 +95,12 @@ class Session:
                 if kinds != right or turns < 1:
                     raise ValueError("its tensors are not a state of this model")
                 tensors = {name: file.get_tensor(name) for name in kinds}
+            check_digest(path, tensors, found, "restore the file from a copy, or give another --session")
             if any(not np.isfinite(tensor).all() for tensor in tensors.values()):
                 raise ValueError("its numbers are not finite")
             self.turns = turns
+        except PermissionError as error:
+            raise unreadable(path, error) from None
         except FAILURES as error:
             raise TidegateError(f"{path} cannot be read as a session ({error}): give another --session.") from None
         self.state = tuple(
@@ -107,5 +110,9 @@ class Session:
     def _names(self) -> dict[str, str]:
         if not self.model.digest:
             raise TidegateError("A session needs a model from a folder: these weights have no digest.")
-        template = hashlib.sha256(self.template.source.encode()).hexdigest()
-        return {"format": FORMAT, "version": FORMAT_VERSION, "model": self.model.digest, "template": template}
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "model": self.model.digest,
+            "template": self.template.digest,
+        }

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from tidegate.folder.card import write_card
-from tidegate.folder.chat_file import write_template
 from tidegate.folder.model_folder import write_config
+from tidegate.folder.presence import is_file
 from tidegate.models.adapted import AdaptedModel
 from tidegate.nn.sequence import kernels_line
 from tidegate.text.chat_template import ChatTemplate
@@ -82,6 +82,9 @@ class Training:
         )
 
         def before(events: Events) -> None:
+            outside.sample = next(
+                (e.get("sample", "") for e in reversed(read_log(self.folder.log)) if e["event"] == "evaluation"), ""
+            )
             if self.start is not None:
                 is_new = state.progress.step == 0 and not self._logged("before")
                 found = self._before(state.language_model) if is_new else self._logged("before")
@@ -94,7 +97,7 @@ class Training:
             return Loop(state, feed, horizon, config, events, outside, interrupted)
 
         finish = partial(self._finish, state, outside)
-        return conduct(self.folder, self.console, resumed_at, before, loop, finish)
+        return conduct(self.folder, self.console, resumed_at, state.progress.events, before, loop, finish)
 
     def _fit_prior(self, state: TrainState) -> None:
         """Put the text's frequencies of tokens into the output layer where some of its tokens are new."""
@@ -103,7 +106,7 @@ class Training:
             return
         if "output" in start.tuning.freeze:
             return
-        if isinstance(model, AdaptedModel) or state.progress.step or self.folder.checkpoint.exists():
+        if isinstance(model, AdaptedModel) or state.progress.step or is_file(self.folder.checkpoint):
             return
         V = self.prepared.tokenizer.vocabulary_size
         # as shares: of long texts a part is counted
@@ -124,14 +127,12 @@ class Training:
         first = dataclasses.replace(first, data=self.record.data, text_digest=self.record.text_digest)
         write_record(self.folder.record, first)
         documents = len(self.prepared.train.document_starts)
-        write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents)
-        if self.template is not None:
-            write_template(self.folder.path, self.template)
+        write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents, self.template)
         if self.recorded is None:
             return None
-        if not self.folder.checkpoint.exists():  # killed before its first checkpoint: it begins again, the same
+        if not is_file(self.folder.checkpoint):  # killed before its first checkpoint: it begins again, the same
             return 0
-        captured = checkpoint.load(self.folder.checkpoint, state)
+        captured = checkpoint.load(self.folder.checkpoint, state, self.record.training.evaluations)
         restore(state, captured)
         return state.progress.step
 
