@@ -294,7 +294,7 @@ class _Numbers:
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return the numbers from `start` up to `stop`; a TidegateError where the file has lost them meanwhile."""
         numbers = np.empty(stop - start, self._dtype)
-        rest = memoryview(numbers.view(np.uint8))
+        rest = numbers.view(np.uint8).data
         with self._lock:
             self._file.seek(start * self._dtype.itemsize)
             while len(rest):
