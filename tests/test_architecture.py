@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "tidegate"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = {
-    "errors": 0, "arguments": 0, "cpus": 0, "config": 1, "native": 1,
+    "errors": 0, "arguments": 0, "cpus": 0, "files": 0.5, "json_files": 1, "config": 1, "native": 1,
     "theory": 2, "text": 2,
     "folder": 3,
     "runtime": 4, "nn": 4,
@@ -30,6 +30,8 @@ LAYERS = {
 TORCH_FREE = (
     "errors",
     "arguments",
+    "files",
+    "json_files",
     "config",
     "theory",
     "text",

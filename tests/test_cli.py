@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from tests.edited_json import edit_json
 from tidegate.cli import VERBS, _resolve, main, parse
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig
 from tidegate.nn.sequence import kernels, kernels_line
@@ -170,7 +171,7 @@ def test_a_damaged_model_is_refused(run, capsys, damage):
             record["format_version"] = 99
         else:
             record["model"]["hidden_size"] = 16
-        config.write_text(json.dumps(record))
+        edit_json(config, **record)
     wanted = {
         "truncated": "model.safetensors",
         "tampered": "digest",
@@ -317,7 +318,7 @@ def test_the_card_gives_the_command_that_makes_the_run_again(here):
 def test_the_record_keeps_when_it_began_and_on_which_text(run, here):
     before = json.loads((run / "training/run.json").read_text(encoding="utf-8"))
     assert abs((datetime.now(UTC) - datetime.fromisoformat(before["started"])).total_seconds()) < 300
-    (run / "training/run.json").write_text(json.dumps(before | {"started": "2020-01-01", "text_digest": ""}))
+    edit_json(run / "training/run.json", started="2020-01-01", text_digest="")
     assert main(["train", "--resume", "run"]) == 0
     after = json.loads((run / "training/run.json").read_text(encoding="utf-8"))
     assert (after["started"], after["text_digest"]) == ("2020-01-01", before["text_digest"])

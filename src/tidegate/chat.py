@@ -11,6 +11,7 @@ from tidegate import native
 from tidegate.config import check_paths, within
 from tidegate.errors import TidegateError
 from tidegate.folder.chat_file import Chat, read_template_file
+from tidegate.folder.presence import is_there
 from tidegate.runtime.model import Model, load
 from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
@@ -60,7 +61,7 @@ def chat(settings: ChatSettings, sampling: Sampling) -> int:
     chat = _chat(settings, model)
     session = Session(model, chat.template, settings.system, chat.single_turn)
     file = Path(settings.session) if settings.session is not None else None
-    if file is not None and file.exists():
+    if file is not None and is_there(file):
         session.restore(file)
     _say(f"Kernels: {native.describe(native.threads())}")
     _say(f"{HELP}." + (f" Going on after {session.turns} answers." if session.turns else ""))

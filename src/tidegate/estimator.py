@@ -20,12 +20,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from tidegate.config import DataConfig, RunConfig, TrainingConfig
 from tidegate.errors import TidegateError
+from tidegate.files import unreadable
 from tidegate.finetune import finetune
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.label_folder import LABELS, WEIGHTS
 from tidegate.folder.model_folder import TOKENIZER
+from tidegate.folder.presence import is_file
 from tidegate.labelling import ClassWeights, LabelConfig, Recipe
 from tidegate.runtime.classifier import Classifier
+from tidegate.text.digested import digest_fits, with_digest
 from tidegate.text.labels import label_name
 from tidegate.tuning import TuningConfig
 
@@ -156,7 +159,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "classes": self.classes_.tolist(),
                 "settings": {name: _plain(value) for name, value in self.get_params().items()},
             }
-            write_atomically(path / CLASSES, json.dumps(settings, ensure_ascii=False, indent=2).encode())
+            write_atomically(path / CLASSES, json.dumps(with_digest(settings), ensure_ascii=False, indent=2).encode())
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
@@ -169,17 +172,23 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         if classifier.multi_label:
             raise TidegateError(f"{path} gives a text several labels, but this estimator gives one.")
         saved: dict[str, Any] = {"classes": list(classifier.labels), "settings": {}}
-        if (path / CLASSES).is_file():
+        if is_file(path / CLASSES):
             try:
                 saved = json.loads((path / CLASSES).read_text(encoding="utf-8"))
                 known = set(cls().get_params())
+                right = digest_fits(saved) or set(saved) == {"classes", "settings"}  # older ones have no digest
                 names = [label_name(CLASSES, one) for one in saved["classes"]]
-                right = sorted(names) == sorted(label_name(LABELS, one) for one in classifier.labels)
+                right = right and sorted(names) == sorted(label_name(LABELS, one) for one in classifier.labels)
                 right = right and set(saved["settings"]) <= known
-            except (ValueError, KeyError, TypeError, RecursionError, TidegateError):
+            except PermissionError as error:
+                raise unreadable(path / CLASSES, error) from error
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, TidegateError):
                 right = False
             if not right:
-                raise TidegateError(f"{path / CLASSES} does not fit the classifier: restore the file from a copy.")
+                raise TidegateError(
+                    f"{path / CLASSES} was changed after it was written, or does not fit the classifier: restore the "
+                    "file from a copy."
+                )
         found = cls(**saved["settings"])
         found.classifier_, found.classes_ = classifier, np.array(saved["classes"])
         found._files = {file: (path / file).read_bytes() for file in (LABELS, WEIGHTS, TOKENIZER)}

@@ -15,6 +15,7 @@ from tidegate.config import DataConfig, EvaluateConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.model_folder import ModelFolder
+from tidegate.folder.presence import is_file
 from tidegate.models.language_model import LanguageModel
 from tidegate.nn.sequence import kernels_line
 from tidegate.nn.threads import use_threads
@@ -123,7 +124,7 @@ def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tupl
         data = with_standard_input(data, config.cache, console)
         return prepare_text(data, config.cache, console, folder.tokenizer).read_as(direction).train, config.data
     run = RunFolder(folder.path)
-    if not run.record.exists():
+    if not is_file(run.record):
         raise TidegateError(f"{folder.path} does not say what it was trained on: name a text with --data.")
     record = read_record(run.record)
     if record.tuning is not None and record.tuning.task != "lm":

@@ -8,20 +8,23 @@ in each of these cells, so the sums are the same.
 
 from __future__ import annotations
 
+import codecs
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
 
 from tidegate.config import Cell, ModelConfig, check_paths, one_of
 from tidegate.errors import TidegateError
+from tidegate.files import read_at_most
 from tidegate.folder.card import Card, write_card
 from tidegate.folder.model_folder import write_config, write_weights
+from tidegate.folder.tensor_file import FAILURES, opened_tensors
 from tidegate.folder.tensors import check_tensors
+from tidegate.json_files import JsonLimits, parse_json
 from tidegate.state_dict import Array, Parts, told_apart
 from tidegate.text.normalize import NORMALIZATION
 from tidegate.text.tokenizer import Tokenizer, from_json
@@ -30,7 +33,9 @@ from tidegate.text.tokenizers.words import WordsTokenizer
 from tidegate.theory.layout import GATES
 
 SPECIAL = {"<unk>": "unknown", "<eos>": "\n", "<s>": "document", "<bos>": "document", "<sos>": "document"}
-VOCABULARY_BYTES = 1 << 28
+VOCABULARY_BYTES = 1 << 26
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""dtypes of weights"""
 Kind = Literal["characters", "words", "whitespace"]
 Nonlinearity = Literal["tanh", "relu"]
 
@@ -152,13 +157,19 @@ def _tensors(path: str) -> dict[str, Array]:
             "pickle, which may hold any code."
         )
     try:
-        with safetensors.safe_open(path, framework="np") as file:
+        with opened_tensors(Path(path)) as file:
             dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 (no dict)
+            for name, dtype in dtypes.items():
+                if dtype not in FLOATS:
+                    raise TidegateError(
+                        f"{path}: {name[:80]} is of dtype {dtype}, but weights of {', '.join(FLOATS)} are expected: "
+                        "convert them to float32, as by tensor.float(), or omit the tensor."
+                    )
             tensors = {
                 name: _bfloat16(path, name) if dtype == "BF16" else np.asarray(file.get_tensor(name), np.float32)
                 for name, dtype in dtypes.items()
             }
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
+    except (*FAILURES, TypeError) as error:
         raise TidegateError(
             f"{path} cannot be read as safetensors in float numbers ({error}): write it anew."
         ) from None
@@ -185,12 +196,13 @@ def _bfloat16(path: str, name: str) -> Array:
 def _vocabulary(path: Path, V: int) -> list[str]:
     """Return the tokens in the order of their numbers."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(VOCABULARY_BYTES + 1)
-        if len(content) > VOCABULARY_BYTES:
-            raise ValueError(f"larger than {VOCABULARY_BYTES:,} bytes")
-        text = content.decode("utf-8-sig")
-        names: Any = json.loads(text) if text.lstrip()[:1] in ("[", "{") else _lines(text)
+        content = read_at_most(path, VOCABULARY_BYTES).removeprefix(codecs.BOM_UTF8)
+        if content.lstrip()[:1] in (b"[", b"{"):
+            names: Any = parse_json(content, JsonLimits(VOCABULARY_BYTES, values=2 * V + 10, containers=10))
+        elif (lines := content.count(b"\n")) > V:
+            raise ValueError(f"it has {lines:,} lines, but the embedding has {V:,} rows")
+        else:
+            names = _lines(content.decode("utf-8"))
         if isinstance(names, dict):
             if sorted(names.values()) != list(range(len(names))):
                 raise ValueError("its numbers are not 0 to V - 1, each once")

@@ -44,7 +44,7 @@ def merge(settings: MergeSettings) -> int:
     check_tensors(tensors, folder.model, V, "The merged model")  # before anything is written
     places = [*map(Path, reversed(settings.adapter)), folder.path]
     chat = first_chat(places)
-    write_config(out, folder.model, folder.tokenizer, folder.documents)
+    write_config(out, folder.model, folder.tokenizer, folder.documents, None if chat is None else chat.template)
     write_weights(out, tensors, folder.tokenizer)
     if chat is not None:
         write_chat(out, chat)

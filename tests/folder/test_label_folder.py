@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.edited_json import edit_json, make_older
 from tests.runtime.small_models import tokenizer_of
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder import label_folder
 from tidegate.folder.checked_tensors import read_header
 from tidegate.folder.label_folder import ClassifierFolder, classifier_shapes, read_classifier, write_classifier
+from tidegate.folder.tensor_file import write_tensor_file
 from tidegate.text.ngrams import BUCKETS, ngram_shapes
 
 
@@ -58,6 +59,8 @@ def test_with_ngrams(folder):
     ("change", "message"),
     [
         ({"labels": ["坏", "好"]}, "with other labels"),
+        ({"model": {**vars(parts()[0]), "direction": "backward"}}, "with other settings"),
+        ({"multi_label": True}, "with other settings"),
         ({"labels": ["好", "好"]}, "different names"),
         ({"labels": ["好"]}, "other names or shapes"),
         ({"labels": ["好", 1]}, "different names"),
@@ -73,8 +76,7 @@ def test_with_ngrams(folder):
 def test_a_changed_labels_file_is_refused(folder, change, message):
     classifier, path = folder
     write_classifier(path, classifier)
-    content = json.loads((path / "labels.json").read_text("utf-8"))
-    (path / "labels.json").write_text(json.dumps(content | change), "utf-8")
+    edit_json(path / "labels.json", **change)
     with pytest.raises(TidegateError, match=message):
         read_classifier(path)
 
@@ -89,6 +91,7 @@ def test_a_changed_labels_file_is_refused(folder, change, message):
         ({"ngrams": "words"}, "other names or shapes"),
         ({"ngrams": "letters"}, "not known"),
         ({"labels": "[]"}, "with other labels"),
+        ({"settings": "0" * 64}, "with other settings"),
     ],
 )
 def test_changed_metadata_are_refused(folder, change, message):
@@ -100,7 +103,7 @@ def test_changed_metadata_are_refused(folder, change, message):
         read_classifier(path)
 
 
-def test_killed_between_its_writes_it_is_the_new_one(folder, monkeypatch):
+def test_killed_between_its_writes_it_is_the_old_one(folder, monkeypatch):
     classifier, path = folder
     write_classifier(path, classifier)
     scores = {name: np.ones(shape, np.float32) for name, shape in ngram_shapes(2).items()}
@@ -109,11 +112,13 @@ def test_killed_between_its_writes_it_is_the_new_one(folder, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(label_folder, "write_settings", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write_classifier(path, new)
-    found = read_classifier(path)
-    assert (found.temperature, found.ngrams) == (2.5, "characters")
+    for write in ("write_settings", "write_checked"):
+        with monkeypatch.context() as patch:
+            patch.setattr(label_folder, write, killed)
+            with pytest.raises(KeyboardInterrupt):
+                write_classifier(path, new)
+        found = read_classifier(path)
+        assert (found.temperature, found.ngrams) == (1.5, "none")
 
 
 def test_changed_weights_are_refused(folder):
@@ -149,3 +154,16 @@ def test_weights_that_are_not_finite_are_not_written(folder):
     with pytest.raises(TidegateError, match="no finite"):
         write_classifier(path, classifier)
     assert not (path / "labels.json").exists()
+
+
+def test_a_folder_of_the_version_before_is_read(folder):
+    """Its settings had no digest, neither in their file nor in the weights'."""
+    classifier, path = folder
+    write_classifier(path, classifier)
+    make_older(path / "labels.json", 4)
+    with pytest.raises(TidegateError, match="with other format version"):
+        read_classifier(path)
+    file = path / "classifier.safetensors"
+    metadata = {n: v for n, v in read_header(file).metadata.items() if n not in ("settings", "weights_digest")}
+    write_tensor_file(file, classifier.tensors, metadata | {"format_version": "4"})
+    assert read_classifier(path).labels == classifier.labels

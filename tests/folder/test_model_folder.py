@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import tidegate.folder.model_folder as model_folder
+from tests.edited_json import edit_json, make_older
 from tests.runtime.small_models import KINDS, TEXT, random_tensors, tokenizer_of, write_folder
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.folder.model_folder import ModelFolder, write_config, write_weights
 from tidegate.folder.tensors import write_tensors
+from tidegate.text.digested import with_digest, without_digest
 from tidegate.text.tokenizer import train
 
 
@@ -29,7 +31,7 @@ def edit(path, **changes):
     config = json.loads(file.read_text(encoding="utf-8"))
     for name, value in changes.items():
         (config["model"] if name in config["model"] or name in ("hiden_size", "dropout") else config)[name] = value
-    file.write_text(json.dumps(config), encoding="utf-8")
+    edit_json(file, **config)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -60,14 +62,14 @@ def test_weights_are_written_anew_in_place(path):
 
 def test_config_is_readable_json(path):
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    assert (config["format"], config["format_version"]) == ("tidegate-model", 2)
+    assert (config["format"], config["format_version"]) == ("tidegate-model", 3)
     assert config["model"]["hidden_size"] == 8
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format_version": 3}, "format_version 3, but this Tidegate reads 2: use the version"),
+        ({"format_version": 4}, "format_version 4, but this Tidegate reads 3: use the version"),
         ({"format_version": 0}, "format_version 0"),
         ({"format_version": True}, "format_version True"),
         ({"format_version": "1"}, "format_version '1'"),
@@ -126,10 +128,9 @@ def test_an_older_version_is_migrated_step_by_step(path, monkeypatch):
     edit(path, format_version=-1)
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     config["words"] = config.pop("vocabulary_size")
-    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    monkeypatch.setattr(
-        model_folder, "MIGRATIONS", {-1: from_minus_one, 0: lambda config: config, 1: lambda config: config}
-    )
+    (path / "config.json").write_text(json.dumps(with_digest(without_digest(config))), encoding="utf-8")
+    others = {version: lambda config: config for version in (0, 1, 2)}
+    monkeypatch.setattr(model_folder, "MIGRATIONS", {-1: from_minus_one, **others})
     assert ModelFolder.read(path).model.hidden_size == 8
 
 
@@ -192,7 +193,7 @@ def test_a_folder_of_version_one_is_read(path):
     old = OldConfig(**settings)
     tensors = random_tensors(old, tokenizer.vocabulary_size)
     write_tensors(path / "model.safetensors", tensors, old, tokenizer.vocabulary_size, tokenizer.digest)
-    edit(path, format_version=1, dropout=0.25)
+    make_older(path / "config.json", 1, model=settings)
     folder = ModelFolder.read(path)
     assert folder.model == ModelConfig(hidden_size=8)
     assert '"dropout":0.25' in folder.metadata["model"].replace(" ", "")

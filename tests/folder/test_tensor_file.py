@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tidegate.errors import TidegateError
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.folder.tensor_file import DIGEST, content_digest, write_tensor_file
 
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8).filter(
     lambda name: name != "__metadata__"
@@ -25,7 +25,7 @@ def test_the_library_reads_what_was_written(tmp_path, tensors, metadata):
     path = tmp_path / "tensors.safetensors"
     write_tensor_file(path, tensors, metadata)
     with safetensors.safe_open(path, framework="np") as file:
-        assert (file.metadata() or {}) == metadata
+        assert file.metadata() == metadata | {DIGEST: content_digest(tensors, metadata)}
     found = safetensors.numpy.load_file(path)
     assert found.keys() == tensors.keys()
     for name, tensor in tensors.items():

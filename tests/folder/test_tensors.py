@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.runtime.small_models import FORMS, random_tensors
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.tensors import expected_shapes, read_tensors, weights_digest, write_tensors
+from tidegate.folder.tensor_file import content_digest
+from tidegate.folder.tensors import expected_shapes, read_tensors, write_tensors
 
 CONFIG, V = ModelConfig(cell="gru", hidden_size=3, layers=1, embedding_size=2), 5
 
@@ -63,19 +64,19 @@ def test_what_is_written_is_read(tmp_path, config):
     assert all(np.array_equal(read[name], written[name]) and read[name].dtype == np.float32 for name in written)
     assert metadata["tokenizer_digest"] == "abc"
     assert metadata["format_version"] == "1"
-    assert metadata["weights_digest"] == weights_digest(read, metadata)
+    assert metadata["weights_digest"] == content_digest(read, metadata)
 
 
 def test_the_digest_sees_names_shapes_bytes_and_metadata_but_no_order():
     a, b = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
-    digest = weights_digest({"a": a, "b": b}, {"k": "v"})
-    assert digest == weights_digest({"b": b, "a": np.asfortranarray(a)}, {"k": "v"})
+    digest = content_digest({"a": a, "b": b}, {"k": "v"})
+    assert digest == content_digest({"b": b, "a": np.asfortranarray(a)}, {"k": "v"})
     others = [
-        weights_digest({"a": a, "c": b}, {"k": "v"}),
-        weights_digest({"a": a.reshape(3, 2), "b": b}, {"k": "v"}),
-        weights_digest({"a": a * 2, "b": b}, {"k": "v"}),
-        weights_digest({"a": a, "b": -b}, {"k": "v"}),  # -0.0 is another value
-        weights_digest({"a": a, "b": b}, {"k": "w"}),
+        content_digest({"a": a, "c": b}, {"k": "v"}),
+        content_digest({"a": a.reshape(3, 2), "b": b}, {"k": "v"}),
+        content_digest({"a": a * 2, "b": b}, {"k": "v"}),
+        content_digest({"a": a, "b": -b}, {"k": "v"}),  # -0.0 is another value
+        content_digest({"a": a, "b": b}, {"k": "w"}),
     ]
     assert len({digest, *others}) == 6
 
@@ -133,7 +134,7 @@ def rewritten(path, change):
         metadata = dict(file.metadata())
     change(tensors, metadata)
     if all(t.dtype == np.float32 for t in tensors.values()):
-        metadata["weights_digest"] = weights_digest(tensors, metadata)
+        metadata["weights_digest"] = content_digest(tensors, metadata)
     safetensors.numpy.save_file(tensors, path, metadata)
 
 

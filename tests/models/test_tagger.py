@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.edited_json import edit_json
 from tests.runtime.small_models import KINDS, tokenizer_of
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
@@ -189,11 +190,12 @@ def test_its_folder_is_read_back_and_changes_are_refused(tmp_path):
         ({"units": 0}, "units is 0"),
         ({"cell": "mlp"}, "not known"),
         ({"cell": "gru"}, "other names or shapes"),
+        ({"model": content["model"] | {"direction": "backward"}}, "with other settings"),
         ({"tokenizer_digest": "x"}, "another tokenizer"),
         ({"format_version": 9}, "version 9"),
         ({"more": 1}, "other fields"),
     ):
-        (tmp_path / "tagger.json").write_text(json.dumps(content | change), "utf-8")
+        edit_json(tmp_path / "tagger.json", **content | change)
         with pytest.raises(TidegateError, match=message):
             read_tagger(tmp_path)
     with pytest.raises(TidegateError, match="not there"):

@@ -109,7 +109,7 @@ def test_no_damaged_session_is_gone_on_with(model, tmp_path):
         {f"{i}.{n}": np.zeros((1, 8), np.float64) for i in (0, 1) for n in "hc"},
     ):
         safetensors.numpy.save_file(tensors, file, names)
-        with pytest.raises(TidegateError, match="cannot be read as a session"):
+        with pytest.raises(TidegateError, match=r"cannot be read as a session|was changed"):
             Session(model, ChatTemplate.of("turns")).restore(file)
 
 

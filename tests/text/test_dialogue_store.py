@@ -175,3 +175,15 @@ def test_ids_without_marks_read_as_such(dialogues, tmp_path):
     np.testing.assert_array_equal(store.read(0, len(store)), ids)
     assert store.is_marked
     assert 0 < marks.mean() < 1
+
+
+def test_a_damaged_store_is_written_anew(dialogues, tmp_path):
+    first = prepared(dialogues, tmp_path)
+    ids = first.train.read(0, len(first.train))
+    (shard,) = (tmp_path / "cache").glob("dialogues-*/train/ids-00000.bin")
+    shard.write_bytes(b"\xff" + shard.read_bytes()[1:])
+    again = prepared(dialogues, tmp_path)
+    assert not again.reused
+    assert f"{shard} was changed" in again.damage
+    np.testing.assert_array_equal(again.train.read(0, len(again.train)), ids)
+    assert prepared(dialogues, tmp_path).damage == ""

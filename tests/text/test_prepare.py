@@ -263,3 +263,18 @@ def test_the_embedded_shakespeare_is_prepared(tmp_path: Path) -> None:
     assert prepared.train.character_count == int(0.9 * 5052271)
     assert prepared.train.character_count + prepared.validation.character_count == 5052271
     assert prepared.validation.unknown_count == 0
+
+
+def test_a_damaged_store_is_written_anew_and_said_so(tmp_path):
+    (tmp_path / "a.txt").write_text("the tide 潮\n" * 50, encoding="utf-8")
+    first = prepare([tmp_path / "a.txt"], cache=tmp_path / "c")
+    ids = first.train.read(0, len(first.train))
+    for name in ("ids-00000.bin", "document_starts.bin", "meta.json"):
+        (file,) = (tmp_path / "c").glob(f"*/train/{name}")
+        file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+        again = prepare([tmp_path / "a.txt"], cache=tmp_path / "c")
+        assert not again.reused
+        assert "preparing the text again writes it anew" in again.damage
+        assert again.digest == first.digest
+        assert again.train.read(0, len(again.train)).tolist() == ids.tolist()
+    assert prepare([tmp_path / "a.txt"], cache=tmp_path / "c").damage == ""

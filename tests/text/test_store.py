@@ -1,11 +1,13 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.edited_json import edit_json
 from tidegate.errors import TidegateError
 from tidegate.text.block_work import Ids, divided, encode
 from tidegate.text.blocks import Block
@@ -55,7 +57,8 @@ def test_read_from_the_end_each_document_follows_its_token(documents, cut, start
     ids = [token for head, document in zip(parts, documents, strict=True) for token in [*head, *document]]
     expected = [token for document in documents[::-1] for token in [256, *document[::-1]]]
     store = object.__new__(TokenStore)
-    store._shards, store._shard_tokens, store._tokens = [np.array(ids, np.int64)], max(1, len(ids)), len(ids)
+    shard = SimpleNamespace(read=lambda start, stop: np.array(ids, np.int64)[start:stop])
+    store._shards, store._shard_tokens, store._tokens = [shard], max(1, len(ids)), len(ids)
     store._marks_from, store.is_marked = None, False
     store.document_starts = np.flatnonzero(np.array(ids) == 256).astype(np.int64)
     store.byte_count = store.character_count = store.unknown_count = 0
@@ -135,8 +138,8 @@ def test_an_unfinished_store_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("format_version", 2, "has version 2, 1 is wanted"),
-        ("format", "x", "1 is wanted"),
+        ("format_version", 1, "has version 1, 2 is wanted"),
+        ("format", "x", "2 is wanted"),
         ("dtype", "float64", "wrong field"),
         ("token_count", -1, "wrong field"),
         ("token_count", 10**15, "bytes are|are wanted"),
@@ -150,8 +153,7 @@ def test_an_unfinished_store_is_none(tmp_path: Path) -> None:
 def test_a_wrong_meta_is_refused(tmp_path: Path, field: str, value: object, said: str) -> None:
     tokenizer = train("bytes", [])
     written(tmp_path / "s", tokenizer, 10**6)
-    meta = tmp_path / "s" / "meta.json"
-    meta.write_text(json.dumps({**json.loads(meta.read_text()), field: value}))
+    edit_json(tmp_path / "s" / "meta.json", **{field: value})
     with pytest.raises(TidegateError, match=said):
         TokenStore(tmp_path / "s", tokenizer.digest)
 
@@ -203,3 +205,43 @@ def test_a_store_shorter_than_its_counts_cannot_go_on(tmp_path: Path) -> None:
     (tmp_path / "s" / "ids-00000.bin").write_bytes(b"")
     with pytest.raises(TidegateError, match="shorter than it was"):
         StoreWriter(tmp_path / "s", tokenizer, 100, resumed=counts)
+
+
+@pytest.mark.parametrize("name", ["ids-00000.bin", "ids-00001.bin", "document_starts.bin", "meta.json"])
+def test_a_changed_file_is_refused_when_it_is_opened(tmp_path: Path, name: str) -> None:
+    """Such as ids that no token has, or starts of documents that do not ascend."""
+    tokenizer = train("bytes", [])
+    written(tmp_path / "s", tokenizer, 30)
+    content = bytearray((tmp_path / "s" / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "s" / name).write_bytes(content)
+    with pytest.raises(TidegateError, match=rf"{name}|no token store"):
+        TokenStore(tmp_path / "s", tokenizer.digest)
+
+
+def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    """Through a memory map it would end the process (SIGBUS)."""
+    store = written(tmp_path / "s", train("bytes", []), 10**6)
+    with open(tmp_path / "s" / "ids-00000.bin", "r+b") as file:
+        file.truncate(8)
+    assert len(store.read(0, 4)) == 4
+    with pytest.raises(TidegateError, match=r"ids-00000\.bin was cut off while it was read"):
+        store.read(0, 5)
+
+
+def test_what_was_changed_since_the_last_sync_is_not_gone_on_with(tmp_path: Path) -> None:
+    tokenizer = train("bytes", [])
+    with StoreWriter(tmp_path / "s", tokenizer, 10) as writer:
+        for piece in PIECES:
+            writer.write(ids_of(piece, tokenizer))
+        writer.sync()
+        counts = writer.counts
+    shards = sorted(file.name for file in (tmp_path / "s").glob("ids-*"))
+    for name in (shards[0], shards[-1], "document_starts.bin"):
+        file = tmp_path / "s" / name
+        whole = file.read_bytes()
+        file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+        with pytest.raises(TidegateError, match=f"{name} was changed"):
+            StoreWriter(tmp_path / "s", tokenizer, 10, resumed=counts)
+        file.write_bytes(whole)
+    StoreWriter(tmp_path / "s", tokenizer, 10, resumed=counts).__exit__()

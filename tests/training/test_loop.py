@@ -170,7 +170,8 @@ def test_resumed_is_never_stopped(prepared, tmp_path, cell, settings, stop_at):
 
     second = Recorder(validation=[2.0])
     resumed = small_loop(prepared, second, cell=cell, steps=150, patience=0, **settings)
-    restore(resumed.state, checkpoint.load(tmp_path / "c.safetensors", resumed.state))
+    restore(resumed.state, checkpoint.load(tmp_path / "c.safetensors", resumed.state, resumed.config.evaluations))
+    resumed.events.told = resumed.state.progress.events
     assert resumed.run()
 
     assert losses(first) | losses(second) == losses(whole_events)
@@ -205,7 +206,7 @@ def test_a_validation_loss_that_is_not_finite_is_no_best(prepared, tmp_path):
     loop.run()
     assert (loop.state.progress.best_loss, loop.state.progress.best_step) == (2.0, 20)
     checkpoint.save(tmp_path / "c.safetensors", recorder.saved[-1])
-    assert checkpoint.load(tmp_path / "c.safetensors", loop.state).numbers["best_loss"] == 2.0
+    assert checkpoint.load(tmp_path / "c.safetensors", loop.state, loop.config.evaluations).numbers["best_loss"] == 2.0
 
 
 def test_what_is_kept_before_there_is_a_best_is_the_average(prepared, tmp_path, monkeypatch):

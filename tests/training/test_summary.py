@@ -14,6 +14,7 @@ from tests.training.run_folders import PROTOCOL, write_run
 from tidegate.config import DataConfig, ModelConfig
 from tidegate.errors import TidegateError
 from tidegate.models.language_model import LanguageModel
+from tidegate.text.digested import without_digest
 from tidegate.training.events import read_log, read_milestones
 from tidegate.training.run_folder import RunFolder
 from tidegate.training.summary import Evaluation, find_runs, summarize
@@ -94,8 +95,9 @@ def test_a_loss_that_is_not_finite_is_none(tmp_path):
 
 def test_a_record_of_an_older_version_is_read(tmp_path):
     path = write_run(tmp_path / "run")
-    record = json.loads((path / "training/run.json").read_text(encoding="utf-8"))
+    record = without_digest(json.loads((path / "training/run.json").read_text(encoding="utf-8")))
     del record["text_digest"], record["started"]
+    record["format_version"] = 4
     (path / "training/run.json").write_text(json.dumps(record), encoding="utf-8")
     run = summarize(path)
     assert (run.state, run.text_digest, run.started) == ("stopped", "", "")

@@ -4,13 +4,11 @@
 
 ``adapter.safetensors`` holds A ``(rank, inputs)`` and B ``(outputs, rank)``, float32, for each weight W ``(outputs,
 inputs)`` that is changed, as ``<name of W>.A`` and ``.B``; ``adapter.json`` holds the rest, above all the digests of
-the model that it belongs to and of its own tensors. An adapter of another model is refused.
+the model that it belongs to and of itself. An adapter of another model is refused.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,22 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.atomic import write_atomically
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.files import read_at_most
+from tidegate.folder.model_folder import check_json, write_json
+from tidegate.folder.presence import is_file
+from tidegate.folder.tensor_file import FAILURES, check_digest, content_digest, opened_tensors, write_tensor_file
 from tidegate.folder.tensors import RESTORE, Tensors, expected_shapes
+from tidegate.json_files import JsonLimits, parse_json
+from tidegate.text.digested import DIGEST, with_digest
 
-FORMAT, FORMAT_VERSION = "tidegate-adapter", 1
+FORMAT, FORMAT_VERSION = "tidegate-adapter", 2
 SETTINGS, WEIGHTS = "adapter.json", "adapter.safetensors"
-SETTINGS_LIMIT = 1 << 20
+SETTINGS_LIMITS = JsonLimits(1 << 20, values=100, containers=10)
 FIELDS = {
-    "format": str, "format_version": int, "base": str, "base_digest": str, "rank": int, "alpha": float,
-    "tensors_digest": str,
+    "format": str, "format_version": int, "base": str, "base_digest": str, "rank": int, "alpha": float, DIGEST: str,
 }  # fmt: skip
+OLDER_FIELDS = {**{name: kind for name, kind in FIELDS.items() if name != DIGEST}, "tensors_digest": str}
+"""of version 1, which had no digest of the settings"""
 PARTS = {
     "weight_ih": ".cell.weight_ih_l0",
     "weight_hh": ".cell.weight_hh_l0",
@@ -64,7 +66,7 @@ class Adapter:
     @property
     def digest(self) -> str:
         """Tells its tensors from all others."""
-        return _digest(self.tensors)
+        return content_digest(self.tensors, {})
 
     @property
     def changed(self) -> list[str]:
@@ -104,7 +106,8 @@ def merged(tensors: Tensors, adapters: Sequence[Adapter]) -> dict[str, NDArray[n
 
 
 def write_adapter(path: Path, adapter: Adapter) -> None:
-    """Write adapter.safetensors, then adapter.json, each atomically: a half-written adapter's digest does not fit."""
+    """Write adapter.json, then adapter.safetensors, which is all that a later save of a training changes, each
+    atomically."""
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -112,10 +115,14 @@ def write_adapter(path: Path, adapter: Adapter) -> None:
         "base_digest": adapter.base_digest,
         "rank": adapter.rank,
         "alpha": float(adapter.alpha),
-        "tensors_digest": _digest(adapter.tensors),
     }
-    write_tensor_file(path / WEIGHTS, adapter.tensors, {"format": FORMAT, "format_version": str(FORMAT_VERSION)})
-    write_atomically(path / SETTINGS, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+    write_json(path / SETTINGS, content)
+    write_tensor_file(path / WEIGHTS, adapter.tensors, _metadata(with_digest(content)))
+
+
+def _metadata(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What the tensors belong to."""
+    return {"format": FORMAT, "format_version": str(FORMAT_VERSION), "settings": settings[DIGEST]}
 
 
 def read_adapter(path: str | Path, model: ModelConfig, vocabulary_size: int, base_digest: str) -> Adapter:
@@ -127,8 +134,13 @@ def read_adapter(path: str | Path, model: ModelConfig, vocabulary_size: int, bas
             f"The adapter {path} belongs to another model ({settings['base']}, digest {settings['base_digest'][:12]}; "
             f"this one's is {base_digest[:12]}): give it the model that it was trained on."
         )
-    tensors = _tensors(path / WEIGHTS, expected_shapes(model, vocabulary_size), settings["rank"])
-    if _digest(tensors) != settings["tensors_digest"]:
+    tensors, metadata = _tensors(path / WEIGHTS, expected_shapes(model, vocabulary_size), settings["rank"])
+    if DIGEST in settings:
+        check_digest(path / WEIGHTS, tensors, metadata, RESTORE)
+        fits = {**metadata, **_metadata(settings)} == metadata
+    else:
+        fits = content_digest(tensors, {}) == settings["tensors_digest"]
+    if not fits:
         raise TidegateError(
             f"{path / WEIGHTS} is not the file that {SETTINGS} tells of (their digests differ): {RESTORE}."
         )
@@ -137,21 +149,21 @@ def read_adapter(path: str | Path, model: ModelConfig, vocabulary_size: int, bas
 
 def _settings(path: Path) -> dict[str, Any]:
     file = path / SETTINGS
-    if not file.is_file():
+    if not is_file(file):
         raise TidegateError(
             f"{path} is no adapter: there is no {SETTINGS} in it; one comes from tidegate finetune --lora-rank."
         )
     try:
-        with open(file, "rb") as opened:
-            content = opened.read(SETTINGS_LIMIT + 1)
-        if len(content) > SETTINGS_LIMIT:
-            raise ValueError(f"larger than {SETTINGS_LIMIT:,} bytes")
-        values = json.loads(content.decode("utf-8"))
-        if not isinstance(values, dict) or values.keys() != FIELDS.keys():
+        values = parse_json(read_at_most(file, SETTINGS_LIMITS.size), SETTINGS_LIMITS)
+        if not isinstance(values, dict):
+            raise ValueError("it is no object")
+        values = check_json(file, values)
+        fields = FIELDS if DIGEST in values else OLDER_FIELDS
+        if values.keys() != fields.keys():
             raise ValueError(f"it has not the fields {', '.join(FIELDS)}")
-        if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
+        if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION if DIGEST in values else 1):
             raise ValueError(f"it is of {values['format']!r}, version {values['format_version']!r}")
-        for name, kind in FIELDS.items():
+        for name, kind in fields.items():
             if type(values[name]) is not kind:
                 raise ValueError(f"{name} is no {kind.__name__}")
         if values["rank"] < 1 or not (0 < values["alpha"] < math.inf):
@@ -161,10 +173,15 @@ def _settings(path: Path) -> dict[str, Any]:
     return values
 
 
-def _tensors(file: Path, shapes: Mapping[str, tuple[int, ...]], rank: int) -> dict[str, NDArray[np.float32]]:
-    """Read A and B of each changed weight, whose names, shapes, dtypes and numbers are checked."""
+def _tensors(
+    file: Path, shapes: Mapping[str, tuple[int, ...]], rank: int
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
+    """Read A and B of each changed weight, whose names, shapes, dtypes and numbers are checked, and the metadata."""
+    if not is_file(file):
+        raise TidegateError(f"{file} is missing: the training was stopped before it first saved; go on with it.")
     try:
-        with safetensors.safe_open(file, framework="np") as opened:
+        with opened_tensors(file) as opened:
+            metadata = dict(opened.metadata() or {})
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
             found = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
             changed = {name.removesuffix(".A") for name in found if name.endswith(".A")}
@@ -180,17 +197,9 @@ def _tensors(file: Path, shapes: Mapping[str, tuple[int, ...]], rank: int) -> di
                     f"{file}: its tensors are not those of such a model's adapter ({wrong[:80]}): {RESTORE}."
                 )
             tensors = {name: opened.get_tensor(name) for name in found}
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except FAILURES as error:
         raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise TidegateError(f"{file}: {name} holds numbers that are not finite: {RESTORE}.")
-    return tensors
-
-
-def _digest(tensors: Tensors) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(f"{name}{tensors[name].shape}\n".encode())
-        digest.update(np.ascontiguousarray(tensors[name], "<f4").data)
-    return digest.hexdigest()
+    return tensors, metadata

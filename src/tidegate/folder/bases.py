@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidegate.errors import nearest
+from tidegate.folder.presence import is_there
 
 
 def base_names() -> list[str]:
@@ -16,7 +17,7 @@ def base_names() -> list[str]:
 def find_model(name: str | Path) -> Path:
     """Return the folder of a model: the one that a path names, or else that of the base model of this name."""
     path = Path(name)
-    return _home() / path if not path.exists() and str(path) in base_names() else path
+    return _home() / path if not is_there(path) and str(path) in base_names() else path
 
 
 def or_a_base(path: Path) -> str:

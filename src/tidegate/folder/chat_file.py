@@ -3,18 +3,22 @@ written, and ``chat.json``, how they go on."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.errors import TidegateError
-from tidegate.folder.atomic import write_atomically
+from tidegate.files import open_regular
+from tidegate.folder.model_folder import CONFIG, TEMPLATE, check_json, read_config, write_json
+from tidegate.folder.presence import is_file
+from tidegate.folder.tensor_file import CHANGED
+from tidegate.folder.tensors import RESTORE
+from tidegate.json_files import JsonLimits, read_json
 from tidegate.text.chat_template import LONGEST_TEMPLATE, ChatTemplate
 
-TEMPLATE, CHAT = "chat_template.jinja", "chat.json"
+CHAT = "chat.json"
 FORMAT, FORMAT_VERSION = "tidegate-chat", 1
-CHAT_LIMIT = 1 << 20
+CHAT_LIMITS = JsonLimits(1 << 16, values=100, containers=10)
 
 
 @dataclass(frozen=True)
@@ -27,17 +31,15 @@ class Chat:
 
 
 def write_chat(folder: Path, chat: Chat) -> None:
-    """Write both files, each atomically, into a model folder."""
-    write_atomically(folder / TEMPLATE, chat.template.source.encode())
-    content = {"format": FORMAT, "format_version": FORMAT_VERSION, "single_turn": chat.single_turn}
-    write_atomically(folder / CHAT, (json.dumps(content, indent=1) + "\n").encode())
+    """Write chat.json atomically into a model folder, whose template `write_config` writes."""
+    write_json(folder / CHAT, {"format": FORMAT, "format_version": FORMAT_VERSION, "single_turn": chat.single_turn})
 
 
 def read_chat(folder: Path) -> Chat | None:
     """Return what a model folder says, checked; None where it has no template. A folder without ``chat.json`` is of a
     model that knows conversations of several turns."""
-    path = folder / TEMPLATE
-    return Chat(read_template_file(path), _single_turn(folder / CHAT)) if path.is_file() else None
+    template = _template(folder)
+    return None if template is None else Chat(template, _single_turn(folder / CHAT))
 
 
 def first_chat(folders: Iterable[Path]) -> Chat | None:
@@ -45,10 +47,29 @@ def first_chat(folders: Iterable[Path]) -> Chat | None:
     return next((chat for folder in folders if (chat := read_chat(folder)) is not None), None)
 
 
+def _template(folder: Path) -> ChatTemplate | None:
+    """Return the template of a model folder, checked; None where it has none.
+
+    A TidegateError where it is not the one that the model learnt, whose digest stands in config.json.
+    """
+    path = folder / TEMPLATE
+    learnt = read_config(folder)[1]["template_digest"] if is_file(folder / CONFIG) else None
+    if not is_file(path):
+        if learnt is not None:
+            raise TidegateError(f"{path} is missing: restore the file from a copy, or name a template by --template.")
+        return None
+    template = read_template_file(path)
+    if learnt not in (None, template.digest):
+        raise TidegateError(
+            f"{path} {CHANGED}: undo the change, or, to try another template, name its file by --template."
+        )
+    return template
+
+
 def read_template_file(path: Path) -> ChatTemplate:
     """Read a template from a file; a TidegateError says what is wrong with it."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return ChatTemplate(file.read(4 * LONGEST_TEMPLATE + 1).decode("utf-8"))
     except (OSError, ValueError) as error:
         raise TidegateError(f"{path} cannot be read as a chat template ({error}): Jinja2 in UTF-8 is wanted.") from None
@@ -57,17 +78,11 @@ def read_template_file(path: Path) -> ChatTemplate:
 
 
 def _single_turn(path: Path) -> bool:
-    if not path.is_file():
+    if not is_file(path):
         return False
-    try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read(CHAT_LIMIT))
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise ValueError(f"its format is not {FORMAT!r}")
-        if content.get("format_version") != FORMAT_VERSION:
-            raise ValueError(f"its version is {content.get('format_version')!r}, not {FORMAT_VERSION}")
-        if not isinstance(content.get("single_turn"), bool):
-            raise ValueError("its single_turn is not true or false")
-        return bool(content["single_turn"])
-    except (OSError, ValueError, RecursionError) as error:
-        raise TidegateError(f"{path} cannot be read ({error}): restore it, or train the model again.") from None
+    content = check_json(path, read_json(path, CHAT_LIMITS, RESTORE))
+    single_turn = content.get("single_turn")
+    kind = content.get("format"), content.get("format_version")
+    if kind != (FORMAT, FORMAT_VERSION) or not isinstance(single_turn, bool):
+        raise TidegateError(f"{path} is not of format {FORMAT!r}, version {FORMAT_VERSION}: {RESTORE}.")
+    return single_turn

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from tidegate.errors import TidegateError
-from tidegate.folder.atomic import write_atomically
-from tidegate.folder.model_folder import TOKENIZER, read_json, read_tokenizer
-from tidegate.folder.tensor_file import write_tensor_file
-from tidegate.folder.tensors import RESTORE, Tensors, weights_digest
+from tidegate.folder.model_folder import (
+    TOKENIZER,
+    check_json,
+    read_tokenizer,
+    write_json,
+    write_tokenizer,
+)
+from tidegate.folder.presence import is_file
+from tidegate.folder.tensor_file import FAILURES, check_digest, opened_tensors, write_tensor_file
+from tidegate.folder.tensors import RESTORE, Tensors
+from tidegate.json_files import JsonLimits, read_json
+from tidegate.text.digested import DIGEST
 from tidegate.text.tokenizer import Tokenizer
 
 Fields = Mapping[str, type]
@@ -25,10 +31,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def write_checked(file: Path, tensors: Tensors, shapes: Shapes, metadata: Mapping[str, str]) -> None:
     """Write tensors atomically; those of other names or shapes, or not finite, are refused before."""
-    _check(file, tensors, shapes)
-    whole = dict(metadata)
-    whole["weights_digest"] = weights_digest(tensors, whole)
-    write_tensor_file(file, tensors, whole)
+    check_finite(file, tensors, shapes)
+    write_tensor_file(file, tensors, metadata)
 
 
 class Header(NamedTuple):
@@ -42,14 +46,14 @@ class Header(NamedTuple):
 
 def read_header(file: Path) -> Header:
     """Read the shapes and the metadata of a file's tensors, and no more of it; a TidegateError where it is none."""
-    if not file.is_file():
+    if not is_file(file):
         raise TidegateError(f"{file} is missing: the training was stopped before it first saved; go on with it.")
     try:
-        with safetensors.safe_open(file, framework="np") as opened:
+        with opened_tensors(file) as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
             return Header(shapes, {part.get_dtype() for part in slices.values()}, opened.metadata() or {})
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except FAILURES as error:
         raise TidegateError(f"{file} is no whole safetensors file ({error}): {RESTORE}.") from error
 
 
@@ -64,14 +68,15 @@ def read_checked(file: Path, shapes: Shapes, metadata: Mapping[str, str]) -> dic
     for name, value in metadata.items():
         if header.metadata.get(name) != value:
             raise TidegateError(f"{file} was written with other {name.replace('_', ' ')} than its settings: {RESTORE}.")
-    tensors = load_file(file)
-    if weights_digest(tensors, header.metadata) != header.metadata.get("weights_digest"):
-        raise TidegateError(f"{file} was changed after it was written (its digest does not fit): {RESTORE}.")
-    _check(file, tensors, shapes)
+    with opened_tensors(file) as opened:
+        tensors = {name: opened.get_tensor(name) for name in shapes}
+    check_digest(file, tensors, header.metadata, RESTORE)
+    check_finite(file, tensors, shapes)
     return tensors
 
 
-def _check(file: Path, tensors: Tensors, shapes: Shapes) -> None:
+def check_finite(file: Path, tensors: Tensors, shapes: Shapes) -> None:
+    """Raise a TidegateError unless the tensors have these names and shapes, and all numbers are finite."""
     if {name: tensor.shape for name, tensor in tensors.items()} != dict(shapes):
         raise TidegateError(f"{file}: the tensors are not those of the settings: {RESTORE}.")
     for name, tensor in tensors.items():
@@ -79,19 +84,24 @@ def _check(file: Path, tensors: Tensors, shapes: Shapes) -> None:
             raise TidegateError(f"{file}: {name} holds no finite float32 numbers: {RESTORE}.")
 
 
-def read_settings(file: Path, limit: int, kind: tuple[str, int], fields: Fields) -> tuple[dict[str, Any], Tokenizer]:
+def read_settings(
+    file: Path, limits: JsonLimits, kind: tuple[str, int], fields: Fields
+) -> tuple[dict[str, Any], Tokenizer]:
     """Read the settings of a folder, and the tokenizer that lies beside them.
 
-    limit: bytes; kind: format and version; fields: the type of each. A TidegateError where the file is of another
-    version, has other fields, or belongs to another tokenizer.
+    kind: format and version; fields: the type of each. The version before, which had no digest, is read
+    too. A TidegateError where the file was changed, is of another version, has other fields, or belongs to another
+    tokenizer.
     """
-    content = read_json(file, limit)
+    content = check_json(file, read_json(file, limits, RESTORE))
     found = content.get("format"), content.get("format_version")
-    if found != kind:
+    if found not in (kind, (kind[0], kind[1] - 1)):
         raise TidegateError(
             f"{file} is of format {found[0]!r}, version {found[1]!r}, but {kind[0]!r}, version {kind[1]}, was wanted: "
             "use the version of Tidegate that wrote it."
         )
+    if found == kind:
+        fields = {**fields, DIGEST: str}
     if set(content) != set(fields):
         raise TidegateError(f"{file} has other fields than {', '.join(fields)}: {RESTORE}.")
     for name, wanted in fields.items():
@@ -104,6 +114,13 @@ def read_settings(file: Path, limit: int, kind: tuple[str, int], fields: Fields)
 
 
 def write_settings(file: Path, content: Mapping[str, Any], tokenizer: Tokenizer) -> None:
-    """Write the tokenizer and the settings, each atomically."""
-    for path, written in ((file.with_name(TOKENIZER), tokenizer.to_json()), (file, content)):
-        write_atomically(path, (json.dumps(written, ensure_ascii=False, indent=2) + "\n").encode())
+    """Write the tokenizer and the settings, with their digest, each atomically."""
+    write_tokenizer(file.parent, tokenizer)
+    write_json(file, content)
+
+
+def metadata_of(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the metadata of the weights say of the settings, as they are written or read: which version, and,
+    from the digest on, which settings."""
+    named = {"format": str(content["format"]), "format_version": str(content["format_version"])}
+    return named | ({"settings": content[DIGEST]} if DIGEST in content else {})

@@ -20,21 +20,33 @@ from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.checked_tensors import read_checked, read_header, read_settings, write_checked, write_settings
+from tidegate.folder.checked_tensors import (
+    check_finite,
+    metadata_of,
+    read_checked,
+    read_header,
+    read_settings,
+    write_checked,
+    write_settings,
+)
 from tidegate.folder.model_folder import ModelFolder, find_model, model_config
-from tidegate.folder.tensors import RESTORE, expected_shapes, weights_digest
+from tidegate.folder.presence import is_file, is_there
+from tidegate.folder.tensor_file import content_digest
+from tidegate.folder.tensors import RESTORE, expected_shapes
+from tidegate.json_files import JsonLimits
+from tidegate.text.digested import with_digest
 from tidegate.text.formats import Reading
 from tidegate.text.labels import LONGEST_LABEL, MOST_LABELS
 from tidegate.text.ngrams import Unit, ngram_shapes
 from tidegate.text.tokenizer import Tokenizer
 
 LABELS, WEIGHTS = "labels.json", "classifier.safetensors"
-FORMAT, FORMAT_VERSION = "tidegate-classifier", 4
+FORMAT, FORMAT_VERSION = "tidegate-classifier", 5
 SECOND = "second."
 """the beginning of the names of a second encoder's tensors"""
 NONE = "none"
 """where no n-grams are counted"""
-LABELS_LIMIT = 8 << 20
+LABELS_LIMITS = JsonLimits(8 << 20, values=MOST_LABELS + 1000, containers=100)
 FIELDS = {
     "format": str, "format_version": int, "model": dict, "vocabulary_size": int, "tokenizer_digest": str,
     "labels": list, "multi_label": bool, "both": bool,
@@ -82,9 +94,17 @@ def classifier_shapes(
 
 
 def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
-    """Write the tokenizer, the weights and the labels, each atomically, into a folder that is there."""
+    """Write the tokenizer, the labels and the weights, each atomically, into a folder that is there. The weights, all
+    that a later save of a training changes, come last: a folder that has them is whole."""
     path = Path(path)
-    content = {
+    check_finite(path / WEIGHTS, classifier.tensors, _shapes(classifier))  # before anything is written
+    content = _content(classifier)
+    write_settings(path / LABELS, content, classifier.tokenizer)
+    write_checked(path / WEIGHTS, classifier.tensors, _shapes(classifier), _metadata(classifier, with_digest(content)))
+
+
+def _content(classifier: ClassifierFolder) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": asdict(classifier.model),
@@ -94,8 +114,6 @@ def write_classifier(path: str | Path, classifier: ClassifierFolder) -> None:
         "multi_label": classifier.multi_label,
         "both": classifier.both,
     }
-    write_checked(path / WEIGHTS, classifier.tensors, _shapes(classifier), _metadata(classifier))
-    write_settings(path / LABELS, content, classifier.tokenizer)
 
 
 def _shapes(classifier: ClassifierFolder) -> dict[str, tuple[int, ...]]:
@@ -103,32 +121,31 @@ def _shapes(classifier: ClassifierFolder) -> dict[str, tuple[int, ...]]:
     return classifier_shapes(model, vocabulary, len(classifier.labels), classifier.both, classifier.ngrams != NONE)
 
 
-def _metadata(classifier: ClassifierFolder) -> dict[str, str]:
+def _metadata(classifier: ClassifierFolder, content: dict[str, Any]) -> dict[str, str]:
     """What the weights belong to: labels in another order would turn all answers round."""
     reading = classifier.reading
     how = {} if reading is None else {"columns": list(reading.columns), "encoding": reading.encoding}
     return {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
         "tokenizer_digest": classifier.tokenizer.digest,
         "labels": json.dumps(classifier.labels, ensure_ascii=False),
         "temperature": json.dumps(float(classifier.temperature)),
         "ngrams": classifier.ngrams,
         **({"reading": json.dumps(how, ensure_ascii=False)} if how else {}),
+        **metadata_of(content),
     }
 
 
 def read_classifier(path: str | Path) -> ClassifierFolder:
     """Read a classifier's folder; a TidegateError says what is missing, changed, or of another classifier."""
     path = Path(path)
-    if not (path / LABELS).is_file():
-        other = "a language model, which has no labels" if (path / "config.json").is_file() else "no classifier"
-        found = other if path.exists() else "not there"
+    if not is_file(path / LABELS):
+        other = "a language model, which has no labels" if is_file(path / "config.json") else "no classifier"
+        found = other if is_there(path) else "not there"
         raise TidegateError(
             f"{path} is {found}: give a folder with {LABELS}, as tidegate finetune --task classify writes it."
         )
     file = path / LABELS
-    content, tokenizer = read_settings(file, LABELS_LIMIT, (FORMAT, FORMAT_VERSION), FIELDS)
+    content, tokenizer = read_settings(file, LABELS_LIMITS, (FORMAT, FORMAT_VERSION), FIELDS)
     _check_labels(file, content["labels"])
     metadata = read_header(path / WEIGHTS).metadata
     temperature, ngrams = _found_at_the_end(path / WEIGHTS, metadata)
@@ -143,7 +160,7 @@ def read_classifier(path: str | Path) -> ClassifierFolder:
         ngrams,
         _reading(path / WEIGHTS, metadata.get("reading")),
     )
-    tensors = read_checked(path / WEIGHTS, _shapes(empty), _metadata(empty))
+    tensors = read_checked(path / WEIGHTS, _shapes(empty), _metadata(empty, content))
     return ClassifierFolder(**{**vars(empty), "tensors": tensors})
 
 
@@ -151,13 +168,13 @@ def read_encoder(path: str | Path) -> ModelFolder:
     """Read what a model with an encoder can start from: a language model, by its folder or a base's name, or a
     classifier, with its head and, in the metadata, its labels and whether a text may have several."""
     path = find_model(path)
-    if not (path / LABELS).is_file():
+    if not is_file(path / LABELS):
         return ModelFolder.read(path)
     found = read_classifier(path)
     if found.both:
         raise TidegateError(f"{path} reads texts from both ends, and none can start from it: give a language model.")
     metadata = {
-        "weights_digest": weights_digest(found.tensors, {}),
+        "weights_digest": content_digest(found.tensors, {}),
         "labels": json.dumps(found.labels, ensure_ascii=False),
         "multi_label": json.dumps(found.multi_label),
     }

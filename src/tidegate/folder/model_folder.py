@@ -7,7 +7,7 @@ checks all three against each other, so that weights never meet a tokenizer or s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,23 @@ from tidegate.config import ModelConfig, from_dict
 from tidegate.errors import TidegateError, nearest
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.bases import find_model, or_a_base
+from tidegate.folder.presence import is_file, is_there
+from tidegate.folder.tensor_file import CHANGED
 from tidegate.folder.tensors import FORMAT, RESTORE, Tensors, read_tensors, write_tensors
-from tidegate.text.tokenizer import Tokenizer, from_json
+from tidegate.json_files import JsonLimits, read_json
+from tidegate.text.chat_template import ChatTemplate
+from tidegate.text.digested import DIGEST, digest_fits, with_digest
+from tidegate.text.tokenizer import TOKENIZER_LIMITS, Tokenizer, from_json
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-CONFIG_LIMIT = 1 << 20
-TOKENIZER_LIMIT = 64 << 20
-CONFIG_FIELDS = ("format", "format_version", "model", "vocabulary_size", "tokenizer_digest", "documents")
+TEMPLATE = "chat_template.jinja"
+CONFIG_LIMITS = JsonLimits(1 << 20, values=1000, containers=100)
+CONFIG_FIELDS = (
+    *("format", "format_version", "model", "vocabulary_size", "tokenizer_digest", "documents", "template_digest"),
+    DIGEST,
+)
 
-CONFIG_VERSION = 2
+CONFIG_VERSION = 3
 
 
 def _without_dropout(model: Any) -> Any:
@@ -36,8 +44,9 @@ def _without_dropout(model: Any) -> Any:
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda config: {**config, "model": _without_dropout(config.get("model"))},
+    2: lambda config: with_digest({"documents": None, **config, "template_digest": None, "format_version": 3}),
 }
-"""For each older version of config.json, what turns it into the next one."""
+"""For each older version of config.json, what turns it into the next one. Those before 3 have no digest."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class ModelFolder:
                 f"{path / CONFIG} gives the vocabulary_size {config['vocabulary_size']}, but {TOKENIZER} has "
                 f"{tokenizer.vocabulary_size} tokens: {RESTORE}."
             )
-        if not (path / WEIGHTS).is_file():
+        if not is_file(path / WEIGHTS):
             raise TidegateError(
                 f"{path} has no {WEIGHTS} yet: its training was stopped before it first saved; "
                 f"go on with tidegate train --resume {path}."
@@ -79,10 +88,17 @@ class ModelFolder:
         return cls(path, model, tokenizer, tensors, metadata, config.get("documents"))
 
 
-def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer, documents: int | None = None) -> None:
+def write_config(
+    path: str | Path,
+    model: ModelConfig,
+    tokenizer: Tokenizer,
+    documents: int | None = None,
+    template: ChatTemplate | None = None,
+) -> None:
     """Write config.json and tokenizer.json, each atomically, into a folder that is made where it is not there yet.
 
-    documents: how many the training text has, None if that is not known.
+    documents: how many the training text has, None if that is not known; template: of conversations, where the model
+    learnt to answer, which is written as well.
     """
     path = Path(path)
     try:
@@ -96,9 +112,17 @@ def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer, doc
         "vocabulary_size": tokenizer.vocabulary_size,
         "tokenizer_digest": tokenizer.digest,
         "documents": documents,
+        "template_digest": None if template is None else template.digest,
     }
+    if template is not None:
+        write_atomically(path / TEMPLATE, template.source.encode())
+    write_tokenizer(path, tokenizer)
+    write_json(path / CONFIG, content)
+
+
+def write_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
+    """Write tokenizer.json atomically: its digest stands in the settings beside it."""
     write_atomically(path / TOKENIZER, _to_bytes(tokenizer.to_json()))
-    write_atomically(path / CONFIG, _to_bytes(content))
 
 
 def write_weights(path: str | Path, tensors: Tensors, tokenizer: Tokenizer, int8: bool = False) -> None:
@@ -113,13 +137,13 @@ def write_weights(path: str | Path, tensors: Tensors, tokenizer: Tokenizer, int8
 def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     """Return the model's settings of a folder's config.json, and the whole of it at the current version."""
     file = path / CONFIG
-    config = read_json(file, CONFIG_LIMIT)
+    config = read_json(file, CONFIG_LIMITS, RESTORE)
     if config.get("format") != FORMAT:
         raise TidegateError(
             f"{file} is of format {config.get('format')!r}, but {FORMAT!r} was wanted: "
             "give a folder that tidegate train made."
         )
-    config = _migrated(file, config)
+    config = _migrated(file, check_json(file, config))
     for name in config:
         if name not in CONFIG_FIELDS:
             raise TidegateError(f"{file} has the unknown field {name!r}{nearest(name, CONFIG_FIELDS)}: {RESTORE}.")
@@ -128,6 +152,8 @@ def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
             raise TidegateError(
                 f"{file}: {name} is {json.dumps(config.get(name))[:80]}, but a {kind.__name__} was wanted: {RESTORE}."
             )
+    if not isinstance(config.get("template_digest"), str | None):
+        raise TidegateError(f"{file}: template_digest is no digest: {RESTORE}.")
     if not (config.get("documents") is None or (type(config["documents"]) is int and config["documents"] >= 0)):
         raise TidegateError(
             f"{file}: documents is {json.dumps(config['documents'])[:80]}, but a count was wanted: {RESTORE}."
@@ -144,6 +170,8 @@ def _migrated(file: Path, config: dict[str, Any]) -> dict[str, Any]:
                 "use the version of Tidegate that wrote it, or a newer one."
             )
         config, version = MIGRATIONS[version](config), version + 1
+    if DIGEST not in config:
+        raise TidegateError(f"{file} lacks its digest: {RESTORE}.")
     return config
 
 
@@ -165,7 +193,7 @@ def model_config(values: dict[str, Any], where: str) -> ModelConfig:
 def read_tokenizer(path: Path) -> Tokenizer:
     """Return the tokenizer of a folder's tokenizer.json."""
     file = path / TOKENIZER
-    values = read_json(file, TOKENIZER_LIMIT)
+    values = read_json(file, TOKENIZER_LIMITS, RESTORE)
     try:
         return from_json(values)
     except TidegateError as error:
@@ -174,17 +202,17 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 def _check_is_model_folder(path: Path) -> None:
     wanted = f"{CONFIG}, {TOKENIZER} and {WEIGHTS}"
-    if not path.exists():
+    if not is_there(path):
         raise TidegateError(f"There is no folder {path}: give a model folder, which holds {wanted}{or_a_base(path)}.")
-    if (path / "adapter.json").is_file():
+    if is_file(path / "adapter.json"):
         raise TidegateError(
             f"{path} is an adapter, which changes a model and is none: name that model, and this by --adapter {path}."
         )
-    if (path / "tagger.json").is_file():
+    if is_file(path / "tagger.json"):
         raise TidegateError(
             f"{path} is a tagger, which writes nothing: tag text by tidegate tag {path}, or name a language model."
         )
-    if (path / "labels.json").is_file():
+    if is_file(path / "labels.json"):
         raise TidegateError(
             f"{path} is a classifier, which writes nothing: label texts by tidegate classify {path}, or name a "
             "language model."
@@ -193,7 +221,7 @@ def _check_is_model_folder(path: Path) -> None:
         raise TidegateError(
             f"{path} is a file, but a model folder was wanted, which holds {wanted}; perhaps {path.parent}?"
         )
-    missing = [name for name in (CONFIG, TOKENIZER) if not (path / name).is_file()]
+    missing = [name for name in (CONFIG, TOKENIZER) if not is_file(path / name)]
     if missing:
         raise TidegateError(
             f"{path} is no model folder: it lacks {' and '.join(missing)}; "
@@ -223,23 +251,16 @@ def _check_settings(file: Path, recorded: str, model: ModelConfig) -> None:
         )
 
 
-def read_json(file: Path, limit: int) -> dict[str, Any]:
-    """Read a JSON object of at most so many bytes; a TidegateError where the file holds none."""
-    try:
-        with open(file, "rb") as opened:
-            content = opened.read(limit + 1)
-        if len(content) > limit:
-            raise ValueError(f"larger than {limit:,} bytes")
-        values = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError, RecursionError) as error:
-        raise TidegateError(f"{file} cannot be read as JSON ({error}): {RESTORE}.") from error
-    if not isinstance(values, dict):
-        raise TidegateError(f"{file} holds a JSON {type(values).__name__}, but an object was wanted: {RESTORE}.")
-    return values
+def check_json(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file holds; a TidegateError where it has a digest, and this does not fit."""
+    if DIGEST in content and not digest_fits(content):
+        raise TidegateError(f"{file} {CHANGED}: undo the change, or {RESTORE}.")
+    return content
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically, with its digest."""
+    write_atomically(file, _to_bytes(with_digest(content)))
 
 
 def _to_bytes(content: dict[str, Any]) -> bytes:

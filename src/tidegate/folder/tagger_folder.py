@@ -16,19 +16,29 @@ from numpy.typing import NDArray
 
 from tidegate.config import Cell, ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.checked_tensors import read_checked, read_settings, write_checked, write_settings
+from tidegate.folder.checked_tensors import (
+    check_finite,
+    metadata_of,
+    read_checked,
+    read_settings,
+    write_checked,
+    write_settings,
+)
 from tidegate.folder.label_folder import encoder_shapes
 from tidegate.folder.model_folder import model_config
+from tidegate.folder.presence import is_file, is_there
 from tidegate.folder.tensors import RESTORE
+from tidegate.json_files import JsonLimits
+from tidegate.text.digested import with_digest
 from tidegate.text.tagged import LONGEST_TAG, MOST_TAGS
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.text.tokenizers.base import canonical_digest
-from tidegate.text.word_features import WordVocabulary
+from tidegate.text.word_features import MOST_WORDS, WordVocabulary
 from tidegate.theory.layout import GATES
 
 SETTINGS, WEIGHTS = "tagger.json", "tagger.safetensors"
-FORMAT, FORMAT_VERSION = "tidegate-tagger", 1
-SETTINGS_LIMIT = 256 << 20
+FORMAT, FORMAT_VERSION = "tidegate-tagger", 2
+SETTINGS_LIMITS = JsonLimits(64 << 20, values=2 * MOST_WORDS, containers=100)
 MOST_UNITS = 16384
 SIZES = ("units", "word_size", "character_size", "character_units")
 FIELDS = {
@@ -74,9 +84,17 @@ def tagger_shapes(folder: TaggerFolder) -> dict[str, tuple[int, ...]]:
 
 
 def write_tagger(path: str | Path, tagger: TaggerFolder) -> None:
-    """Write the weights, the tokenizer and the settings, each atomically, into a folder that is there."""
+    """Write the tokenizer, the settings and the weights, each atomically, into a folder that is there. The weights, all
+    that a later save of a training changes, come last: a folder that has them is whole."""
     path = Path(path)
-    content = {
+    check_finite(path / WEIGHTS, tagger.tensors, tagger_shapes(tagger))  # before anything is written
+    content = _content(tagger)
+    write_settings(path / SETTINGS, content, tagger.tokenizer)
+    write_checked(path / WEIGHTS, tagger.tensors, tagger_shapes(tagger), _metadata(tagger, with_digest(content)))
+
+
+def _content(tagger: TaggerFolder) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": asdict(tagger.model),
@@ -88,19 +106,17 @@ def write_tagger(path: str | Path, tagger: TaggerFolder) -> None:
         "cell": tagger.cell,
         **{name: getattr(tagger, name) for name in SIZES},
     }
-    write_checked(path / WEIGHTS, tagger.tensors, tagger_shapes(tagger), _metadata(tagger))
-    write_settings(path / SETTINGS, content, tagger.tokenizer)
 
 
 def read_tagger(path: str | Path) -> TaggerFolder:
     """Read a tagger's folder; a TidegateError says what is missing, changed, or of another tagger."""
     path = Path(path)
     file = path / SETTINGS
-    if not file.is_file():
-        other = "a language model, which has no tags" if (path / "config.json").is_file() else "no tagger"
-        found = other if path.exists() else "not there"
+    if not is_file(file):
+        other = "a language model, which has no tags" if is_file(path / "config.json") else "no tagger"
+        found = other if is_there(path) else "not there"
         raise TidegateError(f"{path} is {found}: give a folder with {SETTINGS}, as finetune --task tag writes it.")
-    content, tokenizer = read_settings(file, SETTINGS_LIMIT, (FORMAT, FORMAT_VERSION), FIELDS)
+    content, tokenizer = read_settings(file, SETTINGS_LIMITS, (FORMAT, FORMAT_VERSION), FIELDS)
     _check_values(file, content)
     empty = TaggerFolder(
         model_config(content["model"], str(file)),
@@ -111,19 +127,18 @@ def read_tagger(path: str | Path) -> TaggerFolder:
         **{name: content[name] for name in SIZES},
         tensors={},
     )
-    tensors = read_checked(path / WEIGHTS, tagger_shapes(empty), _metadata(empty))
+    tensors = read_checked(path / WEIGHTS, tagger_shapes(empty), _metadata(empty, content))
     return TaggerFolder(**{**vars(empty), "tensors": tensors})
 
 
-def _metadata(tagger: TaggerFolder) -> dict[str, str]:
+def _metadata(tagger: TaggerFolder, content: dict[str, Any]) -> dict[str, str]:
     """What the weights belong to: words or tags in another order would make nonsense of all."""
     return {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
         "tokenizer_digest": tagger.tokenizer.digest,
         "tags": json.dumps(tagger.tags, ensure_ascii=False),
         "words": canonical_digest([tagger.vocabulary.words, tagger.vocabulary.characters]),
         "cell": tagger.cell,
+        **metadata_of(content),
     }
 
 

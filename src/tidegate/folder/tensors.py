@@ -8,7 +8,6 @@ tokenizer's digest, and one digest over all of that and over every tensor, so th
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
 
 from tidegate.config import ModelConfig
 from tidegate.errors import TidegateError
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.folder.tensor_file import FAILURES, check_digest, opened_tensors, write_tensor_file
 from tidegate.theory.layout import GATES
 
 FORMAT = "tidegate-model"
@@ -102,18 +100,6 @@ def _check_kinds(
             raise TidegateError(f"{where}: tensor {name} is of dtype {dtype}, but {right} was wanted; {RESTORE}.")
 
 
-def weights_digest(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
-    """Return the sha256 over the metadata (less the digest itself) and each tensor's name, shape and bytes, sorted."""
-    digest = hashlib.sha256()
-    for name in sorted(metadata.keys() - {"weights_digest"}):
-        digest.update(f"{name}={metadata[name]}\n".encode())
-    for name in sorted(tensors):
-        digest.update(f"{name}{tensors[name].shape}\n".encode())
-        little_endian = tensors[name].dtype.newbyteorder("<")
-        digest.update(np.ascontiguousarray(tensors[name], little_endian).data)
-    return digest.hexdigest()
-
-
 def quantized(tensors: Tensors) -> dict[str, NDArray[Any]]:
     """Return the tensors in int8: each row of a matrix as whole numbers, whose factor is its largest magnitude / 127,
     so that no number is off by more than half of that."""
@@ -159,7 +145,6 @@ def write_tensors(
     stored: Mapping[str, NDArray[Any]] = tensors
     if int8:
         metadata[STORAGE], stored = INT8, quantized(tensors)
-    metadata["weights_digest"] = weights_digest(stored, metadata)
     write_tensor_file(path, stored, metadata)
 
 
@@ -171,19 +156,16 @@ def read_tensors(
     Raises TidegateError where the file is torn, changed in any byte, of another version, or of another model.
     """
     try:
-        with safetensors.safe_open(path, framework="np") as file:
+        with opened_tensors(path) as file:
             metadata = file.metadata() or {}
             _check_metadata(path, metadata)
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
             kinds = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
             _check_kinds(kinds, model, vocabulary_size, str(path), STORAGE in metadata)
             tensors = {name: file.get_tensor(name) for name in kinds}
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except FAILURES as error:
         raise TidegateError(f"{path} is no whole safetensors file ({error}): {RESTORE}.") from error
-    if weights_digest(tensors, metadata) != metadata["weights_digest"] or not _padded_with_spaces(path):
-        raise TidegateError(
-            f"{path} was changed after it was written (its digest does not fit its content): {RESTORE}."
-        )
+    check_digest(path, tensors, metadata, RESTORE)
     if STORAGE in metadata:
         tensors = _dequantized(tensors)
     check_tensors(tensors, model, vocabulary_size, str(path))
@@ -201,10 +183,3 @@ def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
         raise TidegateError(
             f"{path} has the metadata {', '.join(sorted(metadata))}, but {', '.join(METADATA)} were wanted: {RESTORE}."
         )
-
-
-def _padded_with_spaces(path: Path) -> bool:
-    """Whether the header ends as it was written: JSON readers skip any white space there, so a change would hide."""
-    with open(path, "rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        return file.read(size).rstrip(b" ").endswith(b"}")

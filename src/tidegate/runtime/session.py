@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors
 
 from tidegate.errors import TidegateError
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.files import unreadable
+from tidegate.folder.tensor_file import FAILURES, check_digest, opened_tensors, write_tensor_file
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stack import State
 from tidegate.runtime.stream import Reading, encode_prompt, write
@@ -22,7 +21,7 @@ from tidegate.text.conversations.message import Message, message
 if TYPE_CHECKING:
     from tidegate.runtime.model import Model
 
-FORMAT, FORMAT_VERSION = "tidegate-session", "1"
+FORMAT, FORMAT_VERSION = "tidegate-session", "2"
 SESSION_BYTES = 1 << 28
 MAX_TOKENS = 400
 """longest answer where none is given"""
@@ -121,7 +120,7 @@ class Session:
         try:
             if path.stat().st_size > SESSION_BYTES:
                 raise ValueError(f"larger than {SESSION_BYTES:,} bytes")
-            with safetensors.safe_open(path, framework="np") as file:
+            with opened_tensors(path) as file:
                 found = file.metadata() or {}
                 for name in ("format", "version"):
                     if found.get(name) != wanted[name]:
@@ -140,10 +139,13 @@ class Session:
                 if kinds != right or turns < 1:
                     raise ValueError("its tensors are not a state of this model")
                 tensors = {name: file.get_tensor(name) for name in kinds}
+            check_digest(path, tensors, found, "restore the file from a copy, or give another --session")
             if any(not np.isfinite(tensor).all() for tensor in tensors.values()):
                 raise ValueError("its numbers are not finite")
             self.turns = turns
-        except (safetensors.SafetensorError, OSError, ValueError) as error:
+        except PermissionError as error:
+            raise unreadable(path, error) from None
+        except FAILURES as error:
             raise TidegateError(f"{path} cannot be read as a session ({error}): give another --session.") from None
         self.state = tuple(
             type(layer)(*(tensors[f"{index}.{name}"] for name in layer._fields)) for index, layer in enumerate(empty)
@@ -152,8 +154,12 @@ class Session:
     def _names(self) -> dict[str, str]:
         if not self.model.digest:
             raise TidegateError("A session needs a model from a folder: these weights have no digest.")
-        template = hashlib.sha256(self.template.source.encode()).hexdigest()
-        return {"format": FORMAT, "version": FORMAT_VERSION, "model": self.model.digest, "template": template}
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "model": self.model.digest,
+            "template": self.template.digest,
+        }
 
 
 def _whole_characters(pieces: Iterable[str]) -> Iterator[str]:

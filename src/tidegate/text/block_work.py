@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.json_files import read_json
 from tidegate.text.blocks import Block, cut_parts
 from tidegate.text.html_text import html_text
 from tidegate.text.normalize import normalize
-from tidegate.text.tokenizer import Tokenizer, from_json
+from tidegate.text.tokenizer import TOKENIZER_LIMITS, Tokenizer, from_json
 
 SAMPLE_PIECE = 2**14
 """characters of a piece that a sample takes or leaves"""
@@ -158,8 +159,7 @@ def divide(parts: Iterable[tuple[str, bool]], cut: int) -> tuple[list[tuple[str,
 @lru_cache(maxsize=2)
 def tokenizer_of(path: str) -> Tokenizer:
     """Return the tokenizer that this program wrote to a file of the cache."""
-    with open(path, "rb") as file:
-        return from_json(json.loads(file.read()))
+    return from_json(read_json(Path(path), TOKENIZER_LIMITS, "prepare the text again"))
 
 
 def _histogram(data: list[bytes], texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

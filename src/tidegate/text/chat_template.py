@@ -8,6 +8,7 @@ refused before it runs. So the text is at most as long as the template times the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,6 +82,11 @@ class ChatTemplate:
                 "marks no end of an answer" if self.end == "" else "writes a later turn otherwise than an earlier one"
             )
             raise TidegateError(f"The chat template {what}, so a conversation cannot go on: change that.")
+
+    @property
+    def digest(self) -> str:
+        """Tells the template from all others."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
 
     @classmethod
     def of(cls, name: str) -> ChatTemplate:

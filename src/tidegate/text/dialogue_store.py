@@ -25,8 +25,8 @@ from tidegate.text.conversations.message import Conversation, is_single_turn
 from tidegate.text.conversations.notes import DUPLICATES, HELD_OUT, Notes
 from tidegate.text.conversations.read import read_dialogues
 from tidegate.text.measured import Found
-from tidegate.text.prepare import Prepared
-from tidegate.text.store import StoreWriter, TokenStore
+from tidegate.text.prepare import Prepared, open_stores, opened
+from tidegate.text.store import StoreWriter
 from tidegate.text.tokenizer import Tokenizer, train
 from tidegate.text.tokenizers.base import canonical_digest
 
@@ -76,8 +76,8 @@ def prepare_dialogues(
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"dialogues-{digest[:32]}.lock"):
-            reused = folder.exists()
-            if not reused:
+            stores, damage = opened(folder, names, tokenizer)
+            if not (reused := stores is not None):
                 partial = folder.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
@@ -90,7 +90,7 @@ def prepare_dialogues(
                             progress(done, total)
                         writer.finish()
                 partial.rename(folder)
-            stores = [TokenStore(folder / name, tokenizer.digest) for name in names]
+                stores = open_stores(folder, names, tokenizer)
     except OSError as error:
         raise TidegateError(
             f"The conversations could not be written to {cache} ({error.strerror or error}): make room or mend the "
@@ -98,8 +98,7 @@ def prepare_dialogues(
         ) from None
     found = Found(files=len(find_dialogues(data)), documents=len(train_part))
     single_turn = all(map(is_single_turn, train_part))
-    validation = stores[1] if held_out else None
-    return Prepared(tokenizer, stores[0], validation, digest, reused, text_digest, found, single_turn)
+    return Prepared(tokenizer, *stores, digest, reused, text_digest, found, single_turn, damage)
 
 
 def _check_marks(template: ChatTemplate, tokenizer: Tokenizer) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.errors import TidegateError
+from tidegate.files import open_regular
 from tidegate.text.block_work import Counts, parts_digest
 from tidegate.text.blocks import Block, all_blocks
 from tidegate.text.formats import Reading
@@ -317,7 +318,7 @@ def _save(path: Path, measured: Measured) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        partial.write_bytes(file.getvalue())
+        partial.write_bytes(hashlib.sha256(file.getvalue()).digest() + file.getvalue())
         os.replace(partial, path)
     except BaseException:  # a full disk, Ctrl-C: nothing is left behind
         partial.unlink(missing_ok=True)
@@ -327,9 +328,11 @@ def _save(path: Path, measured: Measured) -> None:
 def _load(path: Path) -> Measured | None:
     """Return what an earlier reading found; None where there is none, or a damaged one."""
     try:
-        with open(path, "rb") as opened:
-            content = io.BytesIO(opened.read(_FILE_BYTES))
-        with np.load(content, allow_pickle=False) as file:
+        with open_regular(path) as opened:
+            digest, content = opened.read(hashlib.sha256().digest_size), opened.read(_FILE_BYTES)
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             parts = file["block_parts"]
             return Measured(
@@ -341,5 +344,5 @@ def _load(path: Path) -> Measured | None:
                 tuple(header["block_digests"]),
                 Found(**header["found"]),
             )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, TidegateError):
         return None

@@ -22,16 +22,17 @@ from filelock import FileLock
 
 from tidegate.config import Direction
 from tidegate.errors import TidegateError
+from tidegate.json_files import JsonLimits, read_json
 from tidegate.text.block_work import divided
 from tidegate.text.corpus import Piece
+from tidegate.text.digested import digest_fits, with_digest, without_digest
 from tidegate.text.formats import Reading
 from tidegate.text.measured import Found
 from tidegate.text.processes import ids_of
 from tidegate.text.sources import TextArgument
 from tidegate.text.split_text import Progress, SplitText, changed, read_text
-from tidegate.text.store import FORMAT_VERSION as STORE_VERSION
-from tidegate.text.store import SHARD_TOKENS, ReversedStore, StoreWriter, TokenStore, id_dtype
-from tidegate.text.tokenizer import Tokenizer, from_json, train
+from tidegate.text.store import IDS_VERSION, SHARD_TOKENS, Counts, ReversedStore, StoreWriter, TokenStore, id_dtype
+from tidegate.text.tokenizer import TOKENIZER_LIMITS, Tokenizer, from_json, train
 from tidegate.text.tokenizers.base import canonical_digest
 
 SAMPLE_BYTES = {"words": 2**26, "whitespace": 2**26, "bpe": 2**23}
@@ -40,7 +41,7 @@ set's vocabulary is that of all its text. Byte pairs: more than 8 MiB would not 
 where a word for BPE is a whole clause, 16 take about a minute."""
 SYNC_SECONDS = 5.0
 """At most so much encoding is lost to a kill."""
-_TOKENIZER_BYTES = 2**28
+_PROGRESS_LIMITS = JsonLimits(1 << 22, values=100_000, containers=100)
 _PROGRESS = "progress.json"
 
 
@@ -61,6 +62,8 @@ class Prepared:
     """what the text has, for people"""
     single_turn: bool = False
     """whether every training document is a conversation of one question and one answer"""
+    damage: str = ""
+    """what was wrong with the stores that the cache had, for which they were written anew"""
 
     def read_as(self, direction: Direction) -> Prepared:
         """Return the same text as a model of this direction reads it."""
@@ -107,13 +110,12 @@ def prepare(
                 tokenizer = learnt if joins is None else joins.joined(learnt)
             digest = _digest_of_stores(text, tokenizer.digest)
             folder = cache / digest[:32]
-            stores = _opened(folder, text, tokenizer)
+            stores, damage = opened(folder, _names(text), tokenizer)
             if reused := stores is not None:
                 return Prepared(tokenizer, *stores, digest, reused, text.digest, text.measured.found)
             _encode(text, tokenizer, folder, shard_tokens)
-            return Prepared(
-                tokenizer, *_open(folder, text, tokenizer), digest, reused, text.digest, text.measured.found
-            )
+            stores = open_stores(folder, _names(text), tokenizer)
+            return Prepared(tokenizer, *stores, digest, reused, text.digest, text.measured.found, damage=damage)
     except OSError as error:
         raise TidegateError(
             f"The prepared text could not be written to {cache} ({error.strerror or error}): make room or mend the "
@@ -160,8 +162,9 @@ def _learnt(text: SplitText, kind: str, vocabulary: int | None, cache: Path) -> 
     """Return the tokenizer for these settings, from the cache where this text was met before."""
     path = cache / f"tokenizer-{canonical_digest([text.digest, kind, vocabulary, SAMPLE_BYTES.get(kind)])[:32]}.json"
     try:
-        with open(path, "rb") as file:
-            return from_json(json.loads(file.read(_TOKENIZER_BYTES)))
+        known = read_json(path, TOKENIZER_LIMITS, "it is learned anew")
+        if digest_fits(known):
+            return from_json(without_digest(known))
     except (OSError, ValueError, RecursionError, TidegateError):
         pass  # not there, or damaged: learnt anew
     pieces = (
@@ -172,7 +175,7 @@ def _learnt(text: SplitText, kind: str, vocabulary: int | None, cache: Path) -> 
         else iter(())
     )
     tokenizer = train(kind, pieces, vocabulary)
-    _write(path, tokenizer.to_json())
+    _write(path, with_digest(tokenizer.to_json()))
     return tokenizer
 
 
@@ -214,23 +217,30 @@ def _from_codes(codes: Any) -> str:
 
 
 def _digest_of_stores(text: SplitText, tokenizer_digest: str) -> str:
-    return canonical_digest([text.digest, tokenizer_digest, STORE_VERSION])
+    return canonical_digest([text.digest, tokenizer_digest, IDS_VERSION])
 
 
-def _open(folder: Path, text: SplitText, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None]:
-    validation = TokenStore(folder / "validation", tokenizer.digest) if text.has_validation else None
-    return TokenStore(folder / "train", tokenizer.digest), validation
+def _names(text: SplitText) -> list[str]:
+    return ["train", "validation"] if text.has_validation else ["train"]
 
 
-def _opened(folder: Path, text: SplitText, tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None] | None:
-    """Open the stores of the cache; None where there are none, or damaged ones, which are removed."""
+def open_stores(folder: Path, names: Sequence[str], tokenizer: Tokenizer) -> tuple[TokenStore, TokenStore | None]:
+    """Open the stores of a folder of the cache; None for the validation text where it is not among the names."""
+    train, *validation = [TokenStore(folder / name, tokenizer.digest) for name in names]
+    return train, validation[0] if validation else None
+
+
+def opened(
+    folder: Path, names: Sequence[str], tokenizer: Tokenizer
+) -> tuple[tuple[TokenStore, TokenStore | None] | None, str]:
+    """Open the stores of the cache; None where there are none, or damaged ones, which are removed, and the damage."""
     if not folder.exists():
-        return None
+        return None, ""
     try:
-        return _open(folder, text, tokenizer)
-    except TidegateError:
+        return open_stores(folder, names, tokenizer), ""
+    except TidegateError as error:
         shutil.rmtree(folder)
-        return None
+        return None, str(error)
 
 
 def _encode(text: SplitText, tokenizer: Tokenizer, folder: Path, shard_tokens: int) -> None:
@@ -270,11 +280,13 @@ def _writers(
     partial: Path, text: SplitText, tokenizer: Tokenizer, shard_tokens: int, open_files: ExitStack
 ) -> tuple[int, list[StoreWriter]]:
     """Return the block to begin with and the stores' writers: those of a killed preparation, or new ones."""
-    names = ["train", "validation"] if text.has_validation else ["train"]
+    names = _names(text)
     try:
-        noted = json.loads((partial / _PROGRESS).read_bytes())
-        begun, counts = noted["blocks"], noted["counts"]
-        if (noted["cut"], counts[0]["shard_tokens"]) == (text.measured.cut_digest, shard_tokens):
+        noted = read_json(partial / _PROGRESS, _PROGRESS_LIMITS, "it begins anew")
+        begun, counts = noted["blocks"], noted["written"]
+        shards = counts[0]["counts"]["shard_tokens"]
+        if digest_fits(noted) and (noted["cut"], shards) == (text.measured.cut_digest, shard_tokens):
+            _write(partial / "tokenizer.json", tokenizer.to_json())
             writers = [
                 open_files.enter_context(StoreWriter(partial / name, tokenizer, shard_tokens, resumed=counted))
                 for name, counted in zip(names, counts, strict=True)
@@ -292,8 +304,8 @@ def _writers(
 def _note_progress(partial: Path, text: SplitText, blocks: int, writers: list[StoreWriter]) -> None:
     for writer in writers:
         writer.sync()
-    counts = [writer.counts for writer in writers]
-    _write(partial / _PROGRESS, {"blocks": blocks, "cut": text.measured.cut_digest, "counts": counts})
+    written: list[Counts] = [writer.counts for writer in writers]
+    _write(partial / _PROGRESS, with_digest({"blocks": blocks, "cut": text.measured.cut_digest, "written": written}))
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

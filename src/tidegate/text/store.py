@@ -1,4 +1,4 @@
-"""The token store: the ids of a text on disk, in shards that are memory-mapped and never read whole.
+"""The token store: the ids of a text on disk, in shards that are read as they are needed, never kept in memory.
 
 A document is written as the document token and then the tokens of its text. docs/formats.md describes the files.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import zlib
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,20 +18,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.errors import TidegateError
+from tidegate.files import read_at_most
+from tidegate.json_files import JsonLimits, parse_json
 from tidegate.text.block_work import Ids
+from tidegate.text.digested import digest_fits, with_digest
 from tidegate.text.tokenizers.base import Tokenizer
 
 FORMAT = "tidegate-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+IDS_VERSION = 1
+"""Which ids a text gives; the files may take another form without it."""
 SHARD_TOKENS = 2**28
 """Most tokens of one shard: half a gigabyte of uint16, one gigabyte of uint32."""
 _META, _STARTS = "meta.json", "document_starts.bin"
-_META_BYTES = 2**20
+_META_LIMITS = JsonLimits(1 << 22, values=100_000, containers=10)
 _COUNTS = ("token_count", "document_count", "byte_count", "character_count", "unknown_count", "shard_tokens")
+_CHECKS = "crc32"
+"""the field of meta.json with the CRC-32 of each file. It is the check of zlib: accidents, not people, change a cache,
+it is twice as fast as SHA-256, and it is continued, so that a preparation that was killed goes on with it"""
+_CHUNK = 2**22
+"""bytes read at a time to be checked"""
+
+Checks = Mapping[str, int]
+"""the CRC-32 of files, by their names"""
+Counts = dict[str, dict[str, int]]
+"""what a writer has written: ``counts``, and the CRC-32 of each file"""
 
 
 class TokenStore:
-    """Ids on disk, read as if they were one array. `len(store)` is the number of tokens."""
+    """Ids on disk, read as if they were one array. `len(store)` is the number of tokens.
+
+    Every file is checked when the store is opened: read once, against its checksum. Ids are then read by system calls,
+    not through a memory map, so that a file that is cut off meanwhile is an error and does not end the process.
+    """
 
     document_starts: NDArray[np.int64]
     """(documents,) the positions of the document tokens, ascending"""
@@ -59,10 +81,11 @@ class TokenStore:
         self._tokens, self._shard_tokens = meta["token_count"], meta["shard_tokens"]
         dtype, starts = np.dtype(meta["dtype"]).newbyteorder("<"), range(0, self._tokens, self._shard_tokens)
         self._shards = [
-            _map(_shard(folder, number), dtype, min(self._shard_tokens, self._tokens - start))
+            _Numbers(_shard(folder, number), dtype, min(self._shard_tokens, self._tokens - start), meta[_CHECKS])
             for number, start in enumerate(starts)
         ]
-        self.document_starts = _map(folder / _STARTS, np.dtype("<i8"), meta["document_count"])
+        documents = meta["document_count"]
+        self.document_starts = _Numbers(folder / _STARTS, np.dtype("<i8"), documents, meta[_CHECKS]).read(0, documents)
 
     def __len__(self) -> int:
         return self._tokens
@@ -87,7 +110,7 @@ class TokenStore:
         done = 0
         while done < len(ids):
             shard, offset = divmod(start + done, self._shard_tokens)
-            part = self._shards[shard][offset : offset + len(ids) - done]
+            part = self._shards[shard].read(offset, min(self._shard_tokens, offset + len(ids) - done))
             ids[done : done + len(part)] = part
             done += len(part)
         return ids
@@ -131,39 +154,42 @@ class StoreWriter:
         folder: Path,
         tokenizer: Tokenizer,
         shard_tokens: int = SHARD_TOKENS,
-        resumed: dict[str, int] | None = None,
+        resumed: Counts | None = None,
         is_marked: bool = False,
     ) -> None:
         """Begin a store in a new folder, or go on with one whose counts, after a `sync`, were `resumed`: what was
-        written after that is cut off. A TidegateError where the files have less than these counts. is_marked: the ids
-        of tokens that are learnt come V higher."""
+        written after that is cut off. A TidegateError where the files are not those of these counts. is_marked: the
+        ids of tokens that are learnt come V higher."""
         self._folder, self._tokenizer, self._is_marked = folder, tokenizer, is_marked
         self._dtype = np.dtype("uint32" if is_marked else id_dtype(tokenizer))
         self._shard: BinaryIO | None = None
         if resumed is None:
             self._counts = dict.fromkeys(_COUNTS, 0) | {"shard_tokens": shard_tokens}
+            self._checks: dict[str, int] = {_STARTS: 0}
             folder.mkdir()
             self._starts: BinaryIO = open(folder / _STARTS, "wb")  # noqa: SIM115  (closed on exit)
             return
-        self._counts = dict(resumed)
+        self._counts, self._checks = {name: resumed["counts"][name] for name in _COUNTS}, dict(resumed[_CHECKS])
         number, filled = divmod(self._counts["token_count"], self._counts["shard_tokens"])
-        self._starts = _reopened(folder / _STARTS, self._counts["document_count"] * 8)
+        for full in range(number):
+            _check(_shard(folder, full), self._counts["shard_tokens"] * self._dtype.itemsize, self._checks)
+        self._starts = _reopened(folder / _STARTS, self._counts["document_count"] * 8, self._checks)
         try:
             if filled:
-                self._shard = _reopened(_shard(folder, number), filled * self._dtype.itemsize)
+                self._shard = _reopened(_shard(folder, number), filled * self._dtype.itemsize, self._checks)
         except TidegateError:
             self._starts.close()
             raise
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counts:
         """What has been written, for `resumed` of another time."""
-        return dict(self._counts)
+        return {"counts": dict(self._counts), _CHECKS: dict(self._checks)}
 
     def write(self, ids: Ids) -> None:
         """Append ids."""
         counts = self._counts
-        self._starts.write((ids.starts + counts["token_count"]).astype("<i8").tobytes())
+        self._put(self._starts, _STARTS, (ids.starts + counts["token_count"]).astype("<i8").tobytes())
         counts["document_count"] += len(ids.starts)
         self._append(ids.ids)
         counts["byte_count"] += ids.byte_count
@@ -195,10 +221,15 @@ class StoreWriter:
             "tokenizer_digest": self._tokenizer.digest,
             **({"marks_from": self._tokenizer.vocabulary_size} if self._is_marked else {}),
             **self._counts,
+            _CHECKS: self._checks,
         }
         with open(self._folder / _META, "wb") as file:
-            file.write(json.dumps(meta, indent=1).encode())
+            file.write(json.dumps(with_digest(meta), indent=1).encode())
             _sync(file)
+
+    def _put(self, file: BinaryIO, name: str, content: bytes) -> None:
+        file.write(content)
+        self._checks[name] = zlib.crc32(content, self._checks[name])
 
     def _append(self, ids: NDArray[Any]) -> None:
         """Append ids to the last shard, and begin others as each is full."""
@@ -210,9 +241,11 @@ class StoreWriter:
                     _sync(self._shard)
                     self._shard.close()
                 self._shard = open(_shard(self._folder, number), "wb")  # noqa: SIM115  (closed when full, or on exit)
+                self._checks[_shard(self._folder, number).name] = 0
             assert self._shard is not None
             part = ids[: limit - filled]
-            self._shard.write(part.astype(self._dtype.newbyteorder("<"), copy=False).tobytes())
+            content = part.astype(self._dtype.newbyteorder("<"), copy=False).tobytes()
+            self._put(self._shard, _shard(self._folder, number).name, content)
             self._counts["token_count"] += len(part)
             ids = ids[len(part) :]
 
@@ -222,12 +255,10 @@ def id_dtype(tokenizer: Tokenizer) -> str:
     return "uint16" if tokenizer.vocabulary_size <= 2**16 else "uint32"
 
 
-def _reopened(path: Path, size: int) -> BinaryIO:
-    """Open a file to go on after its first `size` bytes."""
+def _reopened(path: Path, size: int, checks: Checks) -> BinaryIO:
+    """Open a file to go on after its first `size` bytes, which are checked."""
+    _check(path, size, checks)
     file = open(path, "r+b")  # noqa: SIM115  (the writer closes it)
-    if file.seek(0, os.SEEK_END) < size:
-        file.close()
-        raise TidegateError(f"{path} is shorter than it was: the preparation cannot go on with it.")
     file.truncate(size)
     file.seek(size)
     return file
@@ -242,34 +273,76 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _map(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
-    """Map a file that must hold exactly `count` numbers."""
-    found = path.stat().st_size if path.is_file() else None
-    wanted = count * dtype.itemsize
-    if found != wanted:
-        what = "is missing" if found is None else f"has {found} bytes"
-        raise TidegateError(f"The token store is damaged: {path} {what}, {wanted} are wanted. Delete its folder.")
-    if count == 0:
-        return np.empty(0, dtype)
-    return np.asarray(np.memmap(path, dtype, "r"))
+class _Numbers:
+    """A file of exactly so many numbers, read as if it were an array."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], count: int, checks: Checks) -> None:
+        """Open the file and check it."""
+        found, wanted = path.stat().st_size if path.is_file() else None, count * dtype.itemsize
+        if found != wanted:
+            what = "is missing" if found is None else f"has {found} bytes"
+            raise _damaged(path, f"{what}, {wanted} are wanted")
+        _check(path, wanted, checks)
+        self._path, self._dtype = path, dtype
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  (held open as long as the store)
+        self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the numbers from `start` up to `stop`; a TidegateError where the file has lost them meanwhile."""
+        numbers = np.empty(stop - start, self._dtype)
+        rest = numbers.view(np.uint8).data
+        with self._lock:
+            self._file.seek(start * self._dtype.itemsize)
+            while len(rest):
+                if not (count := self._file.readinto(rest)):
+                    raise TidegateError(
+                        f"{self._path} was cut off while it was read: run again, and the text is prepared anew."
+                    )
+                rest = rest[count:]
+        return numbers
+
+
+def _check(path: Path, size: int, checks: Checks) -> None:
+    """Raise a TidegateError unless the first `size` bytes of a file are those that were written."""
+    check, left = 0, size
+    with open(path, "rb", buffering=0) as file:
+        while left and (chunk := file.read(min(left, _CHUNK))):
+            check, left = zlib.crc32(chunk, check), left - len(chunk)
+    if left:
+        raise _damaged(path, "is shorter than it was")
+    if check != checks.get(path.name):
+        raise _damaged(path, "was changed after it was written (its checksum does not fit)")
+
+
+def _damaged(path: Path, what: str) -> TidegateError:
+    return TidegateError(f"The token store is damaged: {path} {what}; preparing the text again writes it anew.")
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     """Return the checked meta.json."""
     path = folder / _META
     try:
-        with open(path, "rb") as file:
-            meta = json.loads(file.read(_META_BYTES))
+        meta = parse_json(read_at_most(path, _META_LIMITS.size), _META_LIMITS)
     except (OSError, ValueError, RecursionError):
-        raise TidegateError(f"{folder} is no token store: its {_META} cannot be read. Delete it.") from None
+        raise TidegateError(
+            f"{folder} is no token store: its {_META} cannot be read; preparing the text again writes it anew."
+        ) from None
     if not isinstance(meta, dict) or (meta.get("format"), meta.get("format_version")) != (FORMAT, FORMAT_VERSION):
         found = f"version {meta.get('format_version')!r}" if isinstance(meta, dict) else "no store"
         raise TidegateError(
-            f"The token store {folder} has {found}, {FORMAT_VERSION} is wanted: prepare the text again."
+            f"The token store {folder} has {found}, {FORMAT_VERSION} is wanted; preparing the text again writes it "
+            "anew."
         )
+    if not digest_fits(meta):
+        raise _damaged(path, "was changed after it was written (its digest does not fit)")
     counts = [meta.get(name) for name in _COUNTS]
     right = all(type(count) is int and count >= 0 for count in counts) and meta["shard_tokens"] > 0
     right = right and (type(meta.get("marks_from")) is int or "marks_from" not in meta)
+    right = right and isinstance(meta.get(_CHECKS), dict)
     if not right or meta.get("dtype") not in ("uint16", "uint32") or not isinstance(meta.get("tokenizer_digest"), str):
-        raise TidegateError(f"The token store is damaged: {path} has a wrong field. Delete its folder.")
+        raise _damaged(path, "has a wrong field")
     return meta

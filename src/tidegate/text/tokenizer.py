@@ -6,18 +6,22 @@ from collections.abc import Iterable
 from typing import Any
 
 from tidegate.errors import TidegateError, nearest
+from tidegate.json_files import JsonLimits
 from tidegate.text.normalize import NORMALIZATION
-from tidegate.text.tokenizers.base import FORMAT, FORMAT_VERSION, Tokenizer
-from tidegate.text.tokenizers.bpe import BPETokenizer
+from tidegate.text.tokenizers.base import FORMAT, FORMAT_VERSION, LARGEST_VOCABULARY, Tokenizer
+from tidegate.text.tokenizers.bpe import MOST_MERGES, BPETokenizer
 from tidegate.text.tokenizers.bytes import BytesTokenizer
 from tidegate.text.tokenizers.characters import CharactersTokenizer
 from tidegate.text.tokenizers.words import WhitespaceTokenizer, WordsTokenizer
 
-__all__ = ["KINDS", "Tokenizer", "from_json", "train"]
+__all__ = ["KINDS", "TOKENIZER_LIMITS", "Tokenizer", "from_json", "train"]
 
 KINDS: dict[str, type[Tokenizer]] = {
     kind.kind: kind for kind in (BytesTokenizer, CharactersTokenizer, WordsTokenizer, WhitespaceTokenizer, BPETokenizer)
 }
+
+TOKENIZER_LIMITS = JsonLimits(64 << 20, values=LARGEST_VOCABULARY + 1000, containers=MOST_MERGES + 100)
+"""of tokenizer.json"""
 
 
 def train(kind: str, pieces: Iterable[str], vocabulary: int | None = None) -> Tokenizer:

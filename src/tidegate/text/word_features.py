@@ -17,6 +17,8 @@ from tidegate.text.tokenizer import Tokenizer
 
 UNKNOWN, LONGEST = 0, 60
 """the number of what has no vector of its own; characters of a word that are looked at"""
+MOST_WORDS = 1_000_000
+"""that have vectors of their own"""
 # scripts without spaces between words: kana, Han, and their punctuation and full-width forms
 SPACELESS = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
@@ -59,8 +61,8 @@ class WordVocabulary:
 
     @classmethod
     def of(cls, sentences: Iterable[Sequence[str]], least: int = 2) -> WordVocabulary:
-        """Return that of sentences: words that come `least` times and more, and all characters, in the order of how
-        often they come."""
+        """Return that of sentences: words that come `least` times and more, at most `MOST_WORDS`, and all characters,
+        the most frequent first."""
         words: Counter[str] = Counter()
         characters: Counter[str] = Counter()
         for tokens in sentences:
@@ -68,7 +70,7 @@ class WordVocabulary:
                 words[word_form(token)] += 1
                 characters.update(token)
         return cls(
-            tuple(word for word, count in words.most_common() if count >= least),
+            tuple(word for word, count in words.most_common(MOST_WORDS) if count >= least),
             tuple(character for character, _ in characters.most_common()),
         )
 

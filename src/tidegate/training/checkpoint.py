@@ -13,17 +13,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch import Tensor
 
 from tidegate.config import wrong_field
 from tidegate.errors import TidegateError
-from tidegate.folder.tensor_file import write_tensor_file
+from tidegate.folder.presence import is_file
+from tidegate.folder.tensor_file import FAILURES, check_digest, opened_tensors, write_tensor_file
 from tidegate.training.state import Capture, Progress, TrainState
 
 FORMAT = "tidegate-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+LARGEST = 2**53
+"""no number of a run is larger"""
+RESTORE = "restore the file from a copy or start a new run"
 
 
 def save(path: Path, captured: Capture) -> None:
@@ -32,30 +35,36 @@ def save(path: Path, captured: Capture) -> None:
     write_tensor_file(path, {name: tensor.numpy() for name, tensor in captured.tensors.items()}, header)
 
 
-def load(path: Path, expected: TrainState) -> Capture:
-    """Read a checkpoint for a run of `expected`'s shape.
+def load(path: Path, expected: TrainState, evaluations: int) -> Capture:
+    """Read a checkpoint for a run of `expected`'s shape, which is evaluated so often.
 
-    Raises TidegateError where the file is missing, torn, of another version, or of another model.
+    Raises TidegateError where the file is missing, torn, changed in any byte, of another version, or of another run.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise TidegateError(
             f"{path.parent.parent} has no checkpoint to resume from ({path.name} is missing): start a new run."
         )
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with opened_tensors(path) as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise TidegateError(
-            f"{path} cannot be read as a checkpoint ({error}): restore it from a copy or start a new run."
-        ) from error
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    except FAILURES as error:
+        raise TidegateError(f"{path} cannot be read as a checkpoint ({error}): {RESTORE}.") from error
     if header.get("format") != FORMAT or header.get("format_version") != str(FORMAT_VERSION):
         raise TidegateError(
             f"{path} is of format {header.get('format')!r} version {header.get('format_version')!r}, but {FORMAT!r} "
             f"version {FORMAT_VERSION} was wanted: resume it with the version of Tidegate that wrote it."
         )
+    check_digest(path, arrays, header, RESTORE)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     _check_tensors(path, tensors, expected)
-    return Capture(tensors, _numbers(path, header.get("progress", "")))
+    numbers = _numbers(path, header.get("progress", ""))
+    if numbers["evaluations"] + (not numbers["finished"]) > evaluations:
+        raise TidegateError(
+            f"{path} has {numbers['evaluations']} evaluations done, but the run has {evaluations}: it belongs to "
+            f"another run; {RESTORE}."
+        )
+    return Capture(tensors, numbers)
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: TrainState) -> None:
@@ -99,8 +108,8 @@ def _numbers(path: Path, text: str) -> dict[str, Any]:
             raise ValueError("a number is not finite")
         if wrong := wrong_field(Progress, numbers):
             raise ValueError(wrong)
-        if any(v is not None and v < 0 for name, v in numbers.items() if name != "best_loss"):
-            raise ValueError("a number is negative")
+        if any(v is not None and not 0 <= v < LARGEST for name, v in numbers.items() if name != "best_loss"):
+            raise ValueError("a number is negative, or too large")
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise TidegateError(
             f"{path}: its record of progress is broken ({error}): restore the file from a copy."

@@ -24,18 +24,20 @@ def conduct(
     folder: RunFolder,
     console: Console,
     resumed_at: int | None,
+    known: int,
     before: Callable[[Events], None],
     loop: Callable[[Events, Callable[[], bool]], Loop],
     finish: Callable[[Events], None],
 ) -> int:
     """Run a loop and what stands before and after it; returns the exit code.
 
-    resumed_at: the step that a resumed run goes on from, None for a new one; before: told what is measured before the
-    first step; loop: makes the loop from the events and the question whether to stop; finish: measures and writes, once
-    the loop has come to its end.
+    resumed_at: the step that a resumed run goes on from, None for a new one; known: lines of the log up to there;
+    before: told what is measured before the first step; loop: makes the loop from the events and the question whether
+    to stop; finish: measures and writes, once the loop has come to its end.
     """
     view = TerminalView(console)
-    events = Events([JsonlLog(folder.log, resumed_at), TensorBoardLog(folder.tensorboard, resumed_at), view])
+    log = JsonlLog(folder.log, known)
+    events = Events([log, TensorBoardLog(folder.tensorboard, resumed_at), view], log.known)
     try:
         before(events)
         with interruptible() as interrupted:

@@ -17,6 +17,7 @@ from tidegate.folder.atomic import write_atomically
 from tidegate.training.events import NATS, read_log
 
 SECONDS_BETWEEN = 30.0
+LARGEST = 1e15
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9541e", "#8a8f98"
 
 
@@ -37,8 +38,9 @@ class Curves:
 def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> None:
     """Draw the losses, in nats a token or a text, over the tokens read, and the learning rate below them."""
     # a step that was taken twice, after a return to an earlier state, is drawn as it was the last time
-    steps = [e for _, e in sorted({e["step"]: e for e in events if e["event"] == "step"}.items())]
-    evaluations = [e for e in events if e["event"] == "evaluation" and "validation" in e]
+    whole = [e for e in events if e["event"] == "step" and _is_drawn(e, "tokens", "loss", "rate")]
+    steps = [e for _, e in sorted({e["step"]: e for e in whole}.items())]
+    evaluations = [e for e in events if e["event"] == "evaluation" and _is_drawn(e, "tokens", "validation")]
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
@@ -54,13 +56,13 @@ def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> Non
         )
     if evaluations:
         x, y = [e["tokens"] / 1e6 for e in evaluations], [e["validation"] for e in evaluations]
-        loss.plot(x, y, "o-", color=ORANGE, label=f"validation, {evaluations[-1]['protocol']}")
+        loss.plot(x, y, "o-", color=ORANGE, label=f"validation, {_plain(evaluations[-1].get('protocol', ''))}")
         low = min(range(len(y)), key=y.__getitem__)
         loss.annotate(
             f"{y[low]:.3f}", (x[low], y[low]), textcoords="offset points", xytext=(0, 8), color=ORANGE, ha="center"
         )
     loss.set_title(title, loc="left")
-    loss.set_ylabel(f"loss, {evaluations[-1].get('unit', NATS) if evaluations else NATS}")
+    loss.set_ylabel(f"loss, {_plain(evaluations[-1].get('unit', NATS)) if evaluations else NATS}")
     rate.set_ylabel("rate")
     rate.set_xlabel("million tokens read")
     for axis in (loss, rate):
@@ -71,6 +73,16 @@ def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> Non
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": "tidegate"})
     write_atomically(path, picture.getvalue())
+
+
+def _is_drawn(event: dict[str, Any], *names: str) -> bool:
+    """Whether these are numbers that a picture has room for: a log may have been changed by hand."""
+    values = [event.get(name) for name in names]
+    return all(type(value) in (int, float) and abs(value) <= LARGEST for value in values)
+
+
+def _plain(text: object) -> str:
+    return str(text).replace("$", r"\$")  # matplotlib reads $ as mathematics
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

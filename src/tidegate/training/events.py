@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from tidegate.errors import TidegateError
+from tidegate.files import read_lines
 from tidegate.folder.atomic import write_atomically
+from tidegate.folder.presence import is_there
 
+LONGEST_LINE, MOST_MILESTONES = 1 << 20, 100_000
+"""bytes of one event; events of a run beside its steps"""
 NATS = "nats a token"
 """the unit of a loss where an event names none"""
 
@@ -28,13 +34,15 @@ class Sink(Protocol):
 
 
 class Events:
-    """Hands each event to all sinks in turn."""
+    """Hands each event to all sinks in turn, and counts them."""
 
-    def __init__(self, sinks: list[Sink]) -> None:
-        self.sinks = sinks
+    def __init__(self, sinks: list[Sink], told: int = 0) -> None:
+        """told: events that a resumed run's log has."""
+        self.sinks, self.told = sinks, told
 
     def tell(self, event: str, step: int, **values: Any) -> None:
         """Tell one event."""
+        self.told += 1
         for sink in self.sinks:
             sink.take({"event": event, "step": step, **values})
 
@@ -46,35 +54,50 @@ class Events:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read a run's log; a line that a kill or a full disk tore is left out."""
-    return [event for line in _lines(path) if (event := _parsed(line)) is not None]
+    """Read a run's log; a line that a kill or a full disk tore, or that was changed, is omitted."""
+    is_checked = _is_checked(path)
+    return [event for line in _lines(path) if (event := _parsed(line, is_checked)) is not None]
 
 
 def read_milestones(path: Path) -> list[dict[str, Any]]:
     """Read a run's log without its steps but the last: what there is to say of a long run, in little time."""
-    events, last_step = [], None
+    events: list[dict[str, Any]] = []
+    last_step, is_checked = None, _is_checked(path)
     for line in _lines(path):
         if line.startswith(_STEP):
             last_step = line if line.endswith(b"\n") else last_step
-        elif (event := _parsed(line)) is not None:
+        elif (event := _parsed(line, is_checked)) is not None:
+            if len(events) == MOST_MILESTONES:
+                raise TidegateError(
+                    f"{path} has more than {MOST_MILESTONES:,} events beside its steps: no run has so many."
+                )
             events.append(event)
-    if last_step is not None and (event := _parsed(last_step)) is not None:
+    if last_step is not None and (event := _parsed(last_step, is_checked)) is not None:
         events.append(event)
     return sorted(events, key=lambda event: event["step"])
 
 
 _STEP = b'{"event": "step"'
+_CHECK = b', "crc32": '
+"""before the last field of a line, which is over all that comes before it"""
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    if path.exists():
-        with open(path, "rb") as file:
-            yield from file
+    if is_there(path):
+        yield from read_lines(path, LONGEST_LINE)
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _is_checked(path: Path) -> bool:
+    """Whether the lines of a log end in a checksum, which those of older runs lack; one line may be damaged."""
+    return any(_CHECK in line for line in itertools.islice(_lines(path), 2))
+
+
+def _parsed(line: bytes, is_checked: bool) -> dict[str, Any] | None:
+    begin, _, check = line.rpartition(_CHECK)
+    if is_checked and check != b"%d}\n" % zlib.crc32(begin):
+        return None
     try:
-        event = json.loads(line.decode("utf-8"))
+        event = json.loads((begin + b"}" if is_checked else line).decode("utf-8"))
     except (ValueError, RecursionError):  # torn, perhaps within a character
         return None
     right = isinstance(event, dict) and isinstance(event.get("step"), int) and "event" in event
@@ -82,14 +105,21 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 class JsonlLog:
-    """``training/log.jsonl``: one event a line. Resumed, it goes on after the checkpoint's step."""
+    """``training/log.jsonl``: one event a line. Resumed, it goes on after the lines that the checkpoint knows."""
 
-    def __init__(self, path: Path, resumed_at: int | None) -> None:
-        kept = [] if resumed_at is None else [e for e in read_log(path) if _before(e, resumed_at)]
-        write_atomically(path, "".join(_line(event) for event in kept).encode())
-        self.path = path
+    def __init__(self, path: Path, known: int) -> None:
+        """Keep so many lines of the log that is there. Without a checkpoint, where none is known, what was measured
+        before the first step is kept."""
+        self.path, self.known = path, 0
+        write_atomically(path, lambda file: file.writelines(self._kept(known)))
         # by lines: a checkpoint must never know a step that the log has not
-        self.file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (held open for the run)
+        self.file = open(path, "a", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115 (held open for the run)
+
+    def _kept(self, known: int) -> Iterator[bytes]:
+        for line in itertools.islice(_lines(self.path), max(1, known)):
+            if line.endswith(b"\n") and (known or (_parsed(line, True) or {}).get("event") == "before"):
+                self.known += 1
+                yield line
 
     def take(self, event: dict[str, Any]) -> None:
         """Append a line; a TidegateError where the disk does not take it."""
@@ -111,12 +141,8 @@ class JsonlLog:
 
 
 def _line(event: dict[str, Any]) -> str:
-    return json.dumps(event, ensure_ascii=False) + "\n"
-
-
-def _before(event: dict[str, Any], step: int) -> bool:
-    """Whether an event belongs to the part of the run that the checkpoint of `step` knows."""
-    return event["step"] <= step and event["event"] != "end"
+    begin = json.dumps(event, ensure_ascii=False).removesuffix("}")
+    return f"{begin}{_CHECK.decode()}{zlib.crc32(begin.encode('utf-8', 'replace'))}}}\n"
 
 
 class TensorBoardLog:

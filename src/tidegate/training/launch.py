@@ -18,6 +18,7 @@ from tidegate.config import DataConfig, Direction, ModelConfig, RunConfig, Token
 from tidegate.errors import TidegateError
 from tidegate.folder.chat_file import Chat, read_chat, read_template_file
 from tidegate.folder.model_folder import ModelFolder, read_tokenizer
+from tidegate.folder.presence import is_file
 from tidegate.labelling import LabelConfig
 from tidegate.nn.threads import use_threads
 from tidegate.text.chat_template import ChatTemplate
@@ -34,7 +35,7 @@ from tidegate.training.surroundings import surroundings
 from tidegate.training.task_launch import TaskSettings, launch_task
 from tidegate.training.tuned_start import TunedStart
 from tidegate.training.view import SteadyConsole
-from tidegate.training.waiting import cache_folder, prepare_text, waiting, with_standard_input
+from tidegate.training.waiting import cache_folder, prepare_text, tell_damage, waiting, with_standard_input
 from tidegate.training.whole_run import Training
 from tidegate.tuning import TRAINING, TuningConfig
 
@@ -68,7 +69,7 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
     recorded = tokenizer = None
     if run.resume is not None:
         folder, recorded = _resumed(run)
-        tokenizer = read_tokenizer(folder.path) if (folder.path / "tokenizer.json").exists() else None
+        tokenizer = read_tokenizer(folder.path) if is_file(folder.path / "tokenizer.json") else None
         settings = _settled(settings, recorded, run)
     model, training, tuning = settings.model, settings.training, settings.tuning
     use_threads(training.threads)
@@ -202,7 +203,7 @@ def _base(tuning: TuningConfig | None, recorded: RunRecord | None, run: RunConfi
     """Return the model that a fine-tuning starts from; None where its checkpoint has all of it."""
     if tuning is None:
         return None
-    if recorded is not None and tuning.lora_rank is None and RunFolder(Path(str(run.resume))).checkpoint.exists():
+    if recorded is not None and tuning.lora_rank is None and is_file(RunFolder(Path(str(run.resume))).checkpoint):
         return None
     base = ModelFolder.read(tuning.model)
     if RunFolder(base.path).is_locked():
@@ -283,7 +284,9 @@ def _prepared_dialogues(
         console.print(Text(sentence), soft_wrap=True)
 
     with waiting(console, "preparing the conversations") as progress:
-        return prepare_dialogues(data.data, how, tokenizer, cache_folder(run.cache), adds, progress, tell)
+        prepared = prepare_dialogues(data.data, how, tokenizer, cache_folder(run.cache), adds, progress, tell)
+    tell_damage(prepared, console)
+    return prepared
 
 
 def _tuned_start(
@@ -311,7 +314,7 @@ def _old_text(tuning: TuningConfig, run: RunConfig, console: SteadyConsole, toke
     data = DataConfig(data=(tuning.old,))
     if tuning.old == TRAINING:
         record = RunFolder(Path(tuning.model)).record
-        if not record.is_file():
+        if not is_file(record):
             raise TidegateError(f"{tuning.model} does not say what it learnt from: name the old text, --old FILE.")
         learnt = read_record(record)
         if learnt.tuning is not None and learnt.tuning.task != "lm":

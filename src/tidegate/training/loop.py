@@ -107,6 +107,7 @@ class Loop:
             # every hundred steps: a good state to go back to; now and then it goes to disk
             elif (due := self.clock() - saved_at >= self.config.save_seconds) or progress.step % GOOD_STATE_STEPS == 0:
                 good = None
+                progress.events = self.events.told
                 good = capture(state)
                 if due:
                     self.outside.save(good)
@@ -183,6 +184,7 @@ class Loop:
     def _save(self) -> Capture:
         """Write the checkpoint first and the model folder after it, so that the folder is never ahead of what a resumed
         run knows."""
+        self.state.progress.events = self.events.told
         captured = capture(self.state)
         self.outside.save(captured)
         self.outside.keep(self.state)

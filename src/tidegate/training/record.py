@@ -14,12 +14,16 @@ from typing import Any
 
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig, from_dict, wrong_field
 from tidegate.errors import TidegateError
+from tidegate.files import read_at_most
 from tidegate.folder.atomic import write_atomically
+from tidegate.folder.presence import is_file
+from tidegate.json_files import JsonLimits, parse_json
 from tidegate.labelling import LabelConfig
+from tidegate.text.digested import DIGEST, digest_fits, with_digest
 from tidegate.tuning import TRAINING, TuningConfig
 
-FORMAT_VERSION = 4
-MAX_BYTES = 1 << 26
+FORMAT_VERSION = 5
+LIMITS = JsonLimits(1 << 26, values=1_000_000, containers=1000)
 """a text may be named file by file, by a glob of the shell"""
 
 
@@ -95,26 +99,31 @@ def write_record(path: Path, record: RunRecord) -> None:
     """Write run.json."""
     content = {"format": "tidegate-run", "format_version": FORMAT_VERSION, **dataclasses.asdict(record)}
     # a file's name may not be UTF-8: what stands in Python's place for its bytes is written as JSON escapes it
-    write_atomically(
-        path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "backslashreplace")
-    )
+    written = json.dumps(with_digest(content), ensure_ascii=False, indent=2) + "\n"
+    write_atomically(path, written.encode("utf-8", "backslashreplace"))
 
 
 def read_record(path: Path) -> RunRecord:
     """Read run.json. TidegateError where it is missing, broken, or of another version."""
-    if not path.is_file():
+    if not is_file(path):
         raise TidegateError(
             f"{path.parent.parent} is no run of tidegate train (no {path.parent.name}/{path.name} in it): "
             "give the folder that the training printed when it began."
         )
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_at_most(path, LIMITS.size), LIMITS, surrogates=True)
+        if DIGEST in content and not digest_fits(content):
+            raise TidegateError(
+                f"{path} was changed after it was written (its digest does not fit its content): undo the change, or "
+                "restore the file from a copy. What may differ in a resumed run, such as the place of its text, is "
+                "given by options."
+            )
         if content.pop("format") != "tidegate-run":
             raise ValueError("its format is not tidegate-run")
         version = content.pop("format_version")
-        if version not in (1, 2, 3, FORMAT_VERSION):
+        if version == FORMAT_VERSION:
+            content.pop(DIGEST)
+        elif version not in (1, 2, 3, 4):
             raise TidegateError(
                 f"{path} is of version {version!r}, but this Tidegate reads {FORMAT_VERSION}: "
                 "use the version of Tidegate that wrote it, or a newer one."

@@ -55,6 +55,8 @@ class Progress:
     """evaluations since then"""
     finished: bool = False
     """the run came to its end"""
+    events: int = 0
+    """lines of the log so far: a resumed run's goes on after them"""
 
     @property
     def cursor(self) -> Cursor:

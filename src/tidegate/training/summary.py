@@ -18,6 +18,8 @@ from tidegate.training.record import RunRecord, read_record
 from tidegate.training.run_folder import RunFolder
 
 State = Literal["finished", "stopped early", "running", "stopped", "broken"]
+LARGEST = 2.0**62
+"""of any number in a log"""
 DEPTH = 4
 """Folders below the one named that are searched for runs."""
 
@@ -156,7 +158,7 @@ def _summary(
     last = timed[-1] if timed else {}
     evaluations = [event for event in timed if math.isfinite(event.get("validation", math.nan))]
     ends = [event for event in events if event["event"] == "end"]
-    speeds = [event["tokens_a_second"] for event in timed if event["event"] == "step"]
+    steps = [event for event in timed if event["event"] == "step"]
     return RunSummary(
         path,
         _state(events, running),
@@ -167,16 +169,26 @@ def _summary(
         text_digest=str(record.text_digest),
         data_digest=str(record.data_digest),
         started=str(record.started),
-        progress=float(last.get("progress", 0.0)),
-        step=int(last.get("step", 0)),
-        tokens=int(last.get("tokens", 0)),
-        seconds=float(last.get("elapsed", 0.0)),
-        tokens_a_second=float(speeds[-1]) if speeds else None,
+        progress=_number(last, "progress", 0),
+        step=int(_number(last, "step", 0)),
+        tokens=int(_number(last, "tokens", 0)),
+        seconds=_number(last, "elapsed", 0),
+        tokens_a_second=_number(steps[-1], "tokens_a_second") if steps else None,
         protocol=str(evaluations[-1]["protocol"]) if evaluations else "",
         unit=str(evaluations[-1].get("unit", NATS)) if evaluations else NATS,
-        evaluations=[Evaluation(int(e["tokens"]), float(e["elapsed"]), float(e["validation"])) for e in evaluations],
+        evaluations=[
+            Evaluation(int(_number(e, "tokens")), _number(e, "elapsed"), _number(e, "validation")) for e in evaluations
+        ],
         figures={name: float(value) for name, value in ends[-1].items() if "/" in name} if ends else {},
     )
+
+
+def _number(event: dict[str, Any], name: str, otherwise: float | None = None) -> float:
+    """Return a number of an event, whatever else JSON may hold there: NaN and numbers beyond all runs are refused."""
+    value = event[name] if otherwise is None else event.get(name, otherwise)
+    if type(value) not in (int, float) or not 0 <= value <= LARGEST:
+        raise ValueError(f"{name} is {str(value)[:40]}")
+    return float(value)
 
 
 def _of_task(record: RunRecord) -> str:

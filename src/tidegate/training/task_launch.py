@@ -21,6 +21,7 @@ from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.label_folder import read_encoder
 from tidegate.folder.model_folder import ModelFolder, read_tokenizer
+from tidegate.folder.presence import is_file
 from tidegate.labelling import LabelConfig
 from tidegate.text.lines import read_texts
 from tidegate.text.tokenizer import Tokenizer
@@ -79,7 +80,7 @@ def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch
         sentence = "Nothing is kept for validation: the last step counts, whether it is the best or not."
         console.print(sentence, soft_wrap=True)
     bases: list[ModelFolder] = []
-    if recorded is not None and folder.checkpoint.exists():
+    if recorded is not None and is_file(folder.checkpoint):
         tokenizer, model = read_tokenizer(folder.path), recorded.model
     else:
         sources: list[tuple[str, Direction]] = [(tuning.model, "forward")]
@@ -287,7 +288,7 @@ def _language_stage(
     direction = None if stage.direction == "forward" else stage.direction
     tuning = TuningConfig(model=stage.source, new_tokens=settings.tuning.new_tokens, direction=direction)
     there = RunFolder(target)
-    if there.record.is_file():
+    if is_file(there.record):
         known = read_record(there.record)
         by_size = {name: getattr(training, name) for name in BY_SIZE}
         was = dataclasses.replace(known.training, **by_size)

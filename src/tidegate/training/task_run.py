@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from tidegate.config import ModelConfig, TrainingConfig
-from tidegate.folder.atomic import write_atomically
 from tidegate.folder.card import Card, write_card
-from tidegate.folder.model_folder import TOKENIZER, ModelFolder
+from tidegate.folder.model_folder import ModelFolder, write_tokenizer
+from tidegate.folder.presence import is_file
 from tidegate.nn.dropout import DropoutMasks
 from tidegate.nn.sequence import kernels_line
 from tidegate.text.tokenizer import Tokenizer
@@ -126,20 +125,21 @@ class TaskRun:
                 chooses=self.task.chooses and config.keep == "best",
             )  # fmt: skip
 
-        return conduct(self.folder, self.console, resumed_at, lambda events: None, loop, self._finish)
+        known = self.state.progress.events
+        return conduct(self.folder, self.console, resumed_at, known, lambda events: None, loop, self._finish)
 
     def _begin(self) -> int | None:
         """Write a new run's first files, or put back a resumed one's state; returns the step it goes on from."""
         first = self.recorded or self.record
         write_record(self.folder.record, dataclasses.replace(first, data=self.record.data, labels=self.record.labels))
         # after the record: a folder without one is no run's, and a new run would be refused there
-        tokenizer = json.dumps(self.task.tokenizer.to_json(), ensure_ascii=False)
-        write_atomically(self.folder.path / TOKENIZER, tokenizer.encode())
+        write_tokenizer(self.folder.path, self.task.tokenizer)
         if self.recorded is None:
             return None
-        if not self.folder.checkpoint.exists():  # killed before its first checkpoint: it begins again, the same
+        if not is_file(self.folder.checkpoint):  # killed before its first checkpoint: it begins again, the same
             return 0
-        restore(self.state, checkpoint.load(self.folder.checkpoint, self.state))
+        found = checkpoint.load(self.folder.checkpoint, self.state, self.record.training.evaluations)
+        restore(self.state, found)
         return self.state.progress.step
 
     def _announce(self, resumed_at: int | None) -> None:

@@ -83,4 +83,11 @@ def prepare_text(
         )
     for sentence in prepared.found.recognized:
         console.print(Text(printable(sentence)), soft_wrap=True)
+    tell_damage(prepared, console)
     return prepared
+
+
+def tell_damage(prepared: Prepared, console: Console) -> None:
+    """Say what was wrong with the stores in the cache, if anything."""
+    if prepared.damage:
+        console.print(Text(f"{prepared.damage} That was done now."), soft_wrap=True)

@@ -18,6 +18,7 @@ from rich.text import Text
 from tidegate.folder.card import write_card
 from tidegate.folder.chat_file import Chat, write_chat
 from tidegate.folder.model_folder import write_config
+from tidegate.folder.presence import is_file
 from tidegate.models.adapted import AdaptedModel
 from tidegate.nn.sequence import kernels_line
 from tidegate.text.overlap import longest_run_in_store
@@ -85,6 +86,9 @@ class Training:
         )
 
         def before(events: Events) -> None:
+            outside.sample = next(
+                (e.get("sample", "") for e in reversed(read_log(self.folder.log)) if e["event"] == "evaluation"), ""
+            )
             if self.start is not None:
                 is_new = state.progress.step == 0 and not self._logged("before")
                 found = self._before(state.language_model) if is_new else self._logged("before")
@@ -100,7 +104,7 @@ class Training:
             return Loop(state, feed, horizon, config, events, outside, interrupted, chooses=chooses)
 
         finish = partial(self._finish, state, outside)
-        return conduct(self.folder, self.console, resumed_at, before, loop, finish)
+        return conduct(self.folder, self.console, resumed_at, state.progress.events, before, loop, finish)
 
     def _fit_prior(self, state: TrainState) -> None:
         """Put the text's frequencies of tokens into the output layer where some of its tokens are new."""
@@ -109,7 +113,7 @@ class Training:
             return
         if "output" in start.tuning.freeze:
             return
-        if isinstance(model, AdaptedModel) or state.progress.step or self.folder.checkpoint.exists():
+        if isinstance(model, AdaptedModel) or state.progress.step or is_file(self.folder.checkpoint):
             return
         V = self.prepared.tokenizer.vocabulary_size
         # as shares: of long texts a part is counted
@@ -130,14 +134,15 @@ class Training:
         first = dataclasses.replace(first, data=self.record.data, text_digest=self.record.text_digest)
         write_record(self.folder.record, first)
         documents = len(self.prepared.train.document_starts)
-        write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents)
+        template = None if self.chat is None else self.chat.template
+        write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents, template)
         if self.chat is not None:
             write_chat(self.folder.path, self.chat)
         if self.recorded is None:
             return None
-        if not self.folder.checkpoint.exists():  # killed before its first checkpoint: it begins again, the same
+        if not is_file(self.folder.checkpoint):  # killed before its first checkpoint: it begins again, the same
             return 0
-        captured = checkpoint.load(self.folder.checkpoint, state)
+        captured = checkpoint.load(self.folder.checkpoint, state, self.record.training.evaluations)
         restore(state, captured)
         return state.progress.step
 

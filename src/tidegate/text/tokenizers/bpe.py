@@ -21,12 +21,14 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from tidegate.errors import TidegateError
-from tidegate.text.tokenizers.base import LARGEST_VOCABULARY, Tokenizer, check_fields, token_of
+from tidegate.text.tokenizers.base import Tokenizer, check_fields, token_of
 from tidegate.text.tokenizers.han_cuts import HanCuts
 
 DEFAULT_VOCABULARY = 4096
 _SMALLEST = 257  # the bytes and the document token
 _LONGEST_TOKEN = 128  # bytes
+MOST_MERGES = 2**18
+"""Of a vocabulary; those of the largest language models have as many."""
 REMEMBERED = 2**18
 """Stretches whose ids are kept, some 60 MiB of words."""
 
@@ -80,14 +82,15 @@ class BPETokenizer(Tokenizer):
             self._whole += 1
             return np.array(self._engine.encode_batch_fast([text])[0].ids, np.uint32)
         stretches = self._stretches(text)
-        new = [stretch for stretch in dict.fromkeys(stretches) if stretch not in self._known]
-        if len(self._known) + len(new) > REMEMBERED:
-            self._known = {}
+        known = self._known  # threads share it: it only grows, and a full one is replaced, never emptied
+        new = [stretch for stretch in dict.fromkeys(stretches) if stretch not in known]
+        if len(known) + len(new) > REMEMBERED:
+            known = self._known = {}
             new = list(dict.fromkeys(stretches))
         # "fast": without the offsets, which nobody asks for
         for stretch, encoded in zip(new, self._engine.encode_batch_fast(new), strict=True):
-            self._known[stretch] = tuple(encoded.ids)
-        return np.fromiter(chain.from_iterable(map(self._known.__getitem__, stretches)), np.uint32)
+            known[stretch] = tuple(encoded.ids)
+        return np.fromiter(chain.from_iterable(map(known.__getitem__, stretches)), np.uint32)
 
     def _stretches(self, text: str) -> list[str]:
         """Cut the text into stretches whose ids, one after another, are those of the text."""
@@ -116,9 +119,9 @@ class BPETokenizer(Tokenizer):
         """Build it from its merges, each of which must be a pair of ids that exist before it."""
         check_fields(contents, "merges")
         merges = contents["merges"]
-        if not isinstance(merges, list) or len(merges) > LARGEST_VOCABULARY:
+        if not isinstance(merges, list) or len(merges) > MOST_MERGES:
             raise TidegateError(
-                f"The tokenizer's field 'merges' is no list of at most {LARGEST_VOCABULARY} pairs: the file is damaged."
+                f"The tokenizer's field 'merges' is no list of at most {MOST_MERGES:,} pairs: the file is damaged."
             )
         if not all(
             isinstance(pair, list) and len(pair) == 2 and all(type(one) is int for one in pair) for pair in merges
@@ -130,9 +133,9 @@ class BPETokenizer(Tokenizer):
     def train(cls, pieces: Iterable[str], vocabulary: int | None) -> BPETokenizer:
         """Learn the merges; V, with the document token, is at most `vocabulary` (less where pairs are too few)."""
         largest = DEFAULT_VOCABULARY if vocabulary is None else vocabulary
-        if not _SMALLEST <= largest <= LARGEST_VOCABULARY:
+        if not _SMALLEST <= largest <= MOST_MERGES:
             raise TidegateError(
-                f"A BPE vocabulary of {largest} was asked for: from {_SMALLEST} to {LARGEST_VOCABULARY} is possible."
+                f"A BPE vocabulary of {largest} was asked for: from {_SMALLEST} to {MOST_MERGES} is possible."
             )
         engine = _bare_engine(BPE())
         trainer = BpeTrainer(

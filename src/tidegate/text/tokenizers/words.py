@@ -73,7 +73,7 @@ class _FrequentWords(Tokenizer):
                 f"The tokenizer's field 'words' is no list of at most {LARGEST_VOCABULARY} words: the file is damaged."
             )
         for word in words:
-            if not isinstance(word, str) or not cls.pattern.fullmatch(word) or "\ud800" <= word <= "\udfff":
+            if not isinstance(word, str) or not cls.pattern.fullmatch(word) or _has_surrogate(word):
                 raise TidegateError(
                     f"The tokenizer's vocabulary has {str(word)[:40]!r}, which is not one word: the file is damaged."
                 )
@@ -101,6 +101,10 @@ class _FrequentWords(Tokenizer):
     def cut(cls, text: str) -> list[str]:
         """Return the words of the text; joined they are the text again."""
         return cls.pattern.findall(text)
+
+
+def _has_surrogate(word: str) -> bool:
+    return not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word)
 
 
 @final
