@@ -15,8 +15,7 @@ from safetensors import safe_open
 from tidegate.cli import main
 from tidegate.folder import atomic
 from tidegate.text.digested import without_digest
-from tidegate.training import run as training_run
-from tidegate.training import task_run
+from tidegate.training import curves
 
 SMALL = "--lanes 4 --threads 1 --evaluations 3 --patience 0 --log-every 1 --save-seconds 1000".split()
 TEXT = "海上生明月，天涯共此时。the tide goes out.\n"
@@ -113,8 +112,7 @@ def plain_curves(path, events, title):
 def test_killed_and_resumed_it_leaves_the_same_folder(place, tmp_path, monkeypatch, task, capsys):
     words = settings_of(task, place)
     if task != "train":
-        for module in (training_run, task_run):
-            monkeypatch.setattr(module, "draw_curves", plain_curves)
+        monkeypatch.setattr(curves, "draw_curves", plain_curves)
     names = watched(monkeypatch, [*words, "--out", tmp_path / "whole" / "run"])
     whole = folder_of(tmp_path / "whole" / "run")
     saves = [number for number, name in enumerate(names) if name == "checkpoint.safetensors"]
