@@ -140,11 +140,15 @@ double product(Shape sizes) {
   return found;
 }
 
+constexpr int MOST_THREADS = 4096; /* where more are asked for, OpenMP ends the process */
+
 /* Call the core, without the interpreter's lock, on so many threads; where `threads` is negative, on one or on -threads,
  * whichever proves faster for calls of this kind and size. work: about how many multiply-adds the call takes. */
 template <typename Call>
 void on_threads(tidegate::Kind kind, double work, int threads, Call call) {
-  threads = std::max(threads, -65536);
+  if (std::abs(static_cast<double>(threads)) > MOST_THREADS)
+    refuse("threads is " + std::to_string(threads) + ", but at most " + std::to_string(MOST_THREADS) +
+           " are possible.");
   nb::gil_scoped_release release;
   const char *wrong = nullptr;
   if (threads >= -1) {
@@ -353,8 +357,14 @@ class Decoder {
   tidegate_decoder *decoder = nullptr;
 };
 
+constexpr double MOST_SECONDS = 60;
+constexpr size_t MOST_AXES = 32; /* of an array of every version of NumPy; the conversion of more ends the process */
+
 /* A new array of any content, in memory that the core keeps for the next one when it is freed. */
 nb::ndarray<nb::numpy, float> empty(const std::vector<size_t> &shape) {
+  if (shape.size() > MOST_AXES)
+    refuse("shape has " + std::to_string(shape.size()) + " axes, but at most " + std::to_string(MOST_AXES) +
+           " are possible.");
   size_t size = sizeof(float);
   for (const size_t n : shape)
     if (n != 0 && size > SIZE_MAX / 8 / n) throw std::bad_alloc();
@@ -366,7 +376,9 @@ nb::ndarray<nb::numpy, float> empty(const std::vector<size_t> &shape) {
 }
 
 double peak_flops(double seconds, int threads) {
-  const tidegate_threads team = tidegate::make_threads(threads);
+  if (!(seconds >= 0 && seconds <= MOST_SECONDS))
+    refuse("seconds is " + std::to_string(seconds) + ", but from 0 to " + std::to_string(MOST_SECONDS) + " are possible.");
+  const tidegate_threads team = team_of(threads);
   return released([&] { return tidegate_peak_flops(seconds, &team); });
 }
 

@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "tidegate"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = {
-    "errors": 0, "arguments": 0, "cpus": 0, "files": 0.5, "json_files": 1, "config": 1, "native": 1,
+    "errors": 0, "arguments": 0, "cpus": 0, "files": 0.5, "json_files": 1, "packages": 0.5, "config": 1, "native": 1,
     "theory": 2, "text": 2,
     "folder": 3,
     "runtime": 4, "nn": 4,
@@ -32,6 +32,7 @@ TORCH_FREE = (
     "arguments",
     "files",
     "json_files",
+    "packages",
     "config",
     "theory",
     "text",

@@ -18,6 +18,7 @@ from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.session import Session
 from tidegate.text.chat_template import ChatTemplate
 from tidegate.text.conversations.message import message
+from tidegate.text.messages import complain, say
 
 ALONE = (
     "Each question begins a new conversation: the model learned from single questions and their answers "
@@ -63,18 +64,18 @@ def chat(settings: ChatSettings, sampling: Sampling) -> int:
     file = Path(settings.session) if settings.session is not None else None
     if file is not None and is_there(file):
         session.restore(file)
-    _say(f"Kernels: {native.describe(native.threads())}")
-    _say(f"{HELP}." + (f" Going on after {session.turns} answers." if session.turns else ""))
+    say(f"Kernels: {native.describe(native.threads())}")
+    say(f"{HELP}." + (f" Going on after {session.turns} answers." if session.turns else ""))
     if chat.single_turn:
-        _say(ALONE)
+        say(ALONE)
     for question in _questions():
         if question == "/quit":
             break
         if question == "/new":
             session = Session(model, chat.template, settings.system, chat.single_turn)
-            _say("A new conversation.")
+            say("A new conversation.")
         elif question in ("/help", "/?"):
-            _say(HELP)
+            say(HELP)
         elif message("user", question).content:
             _answer(session, question, sampling, settings.max_tokens)
             if file is not None:
@@ -92,7 +93,7 @@ def _answer(session: Session, question: str, sampling: Sampling, max_tokens: int
         except KeyboardInterrupt:
             answer.close()  # it then takes the conversation on
     except TidegateError as error:  # what the vocabulary lacks: another question may do
-        _say(f"tidegate: {error}")
+        complain("tidegate", error)
     out.end_line()
 
 
@@ -126,7 +127,7 @@ def _questions() -> Iterator[str]:
         except EOFError:
             return
         except KeyboardInterrupt:
-            _say(HELP)
+            say(HELP)
 
 
 def _prompt() -> Callable[[], str]:
@@ -135,7 +136,3 @@ def _prompt() -> Callable[[], str]:
 
     prompt: PromptSession[str] = PromptSession()
     return lambda: prompt.prompt("> ")
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from tidegate.runtime.classifier import SORTED, Classifier, Labelled
 from tidegate.text.formats import Reading
 from tidegate.text.labelled_output import Answer, check_suffix, output_lines
 from tidegate.text.lines import counted, read_input
-from tidegate.text.printable import printable
+from tidegate.text.messages import say, show, show_json
+from tidegate.text.printable import one_line, printable
 from tidegate.text.records import PLAIN, Position, Record, read_records
 from tidegate.text.sources import find_sources
 
@@ -115,14 +115,16 @@ def _labelled(classifier: Classifier, texts: Texts, *, to_file: bool = False) ->
         yield record, labelled
         empty += not record.text.strip()
     if empty:
-        print(f"{empty:,} of the texts are empty: their labels mean nothing.", file=sys.stderr)
+        say(f"{empty:,} of the texts are empty: their labels mean nothing.")
 
 
 def _print(settings: ClassifySettings, classifier: Classifier, texts: Texts) -> None:
     shown = SHOWN if sys.stdout.isatty() else None
     for record, found in _labelled(classifier, texts):
-        line = _as_json(classifier, found) if settings.json else _as_line(classifier, found, record.text, shown)
-        print(line, flush=texts.at_once == 1)
+        if settings.json:
+            show_json(_as_object(classifier, found), flush=texts.at_once == 1)
+        else:
+            show(_as_line(classifier, found, record.text, shown), flush=texts.at_once == 1)
 
 
 def _write(out: str, settings: ClassifySettings, classifier: Classifier, texts: Texts) -> None:
@@ -138,7 +140,7 @@ def _write(out: str, settings: ClassifySettings, classifier: Classifier, texts: 
             raise TidegateError("There is no text to label: give some.")
 
     write_atomically(Path(out), lambda file: file.writelines(output_lines(out, answered())))
-    print(f"{count:,} texts with their labels: {out}", file=sys.stderr)
+    say(f"{count:,} texts with their labels: {out}")
 
 
 def _answer(classifier: Classifier, found: Labelled, all_labels: bool) -> Answer:
@@ -157,12 +159,12 @@ def _as_line(classifier: Classifier, found: Labelled, text: str, shown: int | No
     labels = ", ".join(found.labels) or "-"
     line = " ".join(printable(text).split())
     line = line if shown is None or len(line) <= shown else line[:shown] + " …"
-    return f"{printable(labels)}\t{_sure(classifier, found):.3f}\t{line}"
+    return f"{one_line(labels)}\t{_sure(classifier, found):.3f}\t{line}"
 
 
-def _as_json(classifier: Classifier, found: Labelled) -> str:
+def _as_object(classifier: Classifier, found: Labelled) -> dict[str, object]:
     label: object = list(found.labels) if classifier.multi_label else found.labels[0]
-    return json.dumps({"label": label, "probabilities": _probabilities(classifier, found)}, ensure_ascii=False)
+    return {"label": label, "probabilities": _probabilities(classifier, found)}
 
 
 def _probabilities(classifier: Classifier, found: Labelled) -> dict[str, float]:

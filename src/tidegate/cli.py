@@ -19,7 +19,9 @@ from typing import Any
 import tidegate
 from tidegate.config import HORIZONS
 from tidegate.errors import TidegateError, nearest
+from tidegate.packages import without_package
 from tidegate.quick_flags import quick_parse
+from tidegate.text.messages import complain, say, show
 
 PROGRAM = "tidegate"
 LONGEST_NAME = 300
@@ -266,10 +268,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _flushed(_dispatch, words)
     except TidegateError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        complain(PROGRAM, error)
         return 2
     except KeyboardInterrupt:
-        print(file=sys.stderr)
+        say("")
         return 130
     except BrokenPipeError:  # `tidegate … | head` has read enough
         _silence_output()
@@ -277,16 +279,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
             raise
-        print(
-            f"{PROGRAM}: The memory does not suffice: choose a smaller --hidden-size, --lanes or --window.",
-            file=sys.stderr,
-        )
+        complain(PROGRAM, "The memory does not suffice: choose a smaller --hidden-size, --lanes or --window.")
+        return 2
+    except ImportError as error:
+        if (error.name or "").split(".")[0] == "tidegate":
+            raise
+        complain(PROGRAM, without_package(error))
         return 2
     except OSError as error:  # a full disk, a folder that may not be written
         if error.filename is None:  # perhaps that of standard output: Python would try again when it ends
             _silence_output()
         where = str(error.filename or "the system")[:LONGEST_NAME]
-        print(f"{PROGRAM}: {where}: {error.strerror or error}. Mend it and run again.", file=sys.stderr)
+        complain(PROGRAM, f"{where}: {error.strerror or error}. Mend it and run again.")
         return 2
 
 
@@ -323,10 +327,10 @@ def _silence_output() -> None:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
+        show(overview())
         return 0
     if words[0] in ("-V", "--version"):
-        print(f"{PROGRAM} {tidegate.__version__}")
+        show(f"{PROGRAM} {tidegate.__version__}")
         return 0
     name = words[0]
     if name not in VERBS:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import tidegate
 from tidegate import native
 from tidegate.cpus import asked_warning, default_limit
+from tidegate.text.console import Console
+from tidegate.text.messages import show_json
 
 FEATURES = {
     name: name for name in ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "bf16")
@@ -50,11 +51,11 @@ class DoctorSettings:
 
 def doctor(settings: DoctorSettings) -> int:
     """Examine and print; returns 0, since a warning keeps nothing from running."""
-    console = Console(file=sys.stderr if settings.json else sys.stdout, highlight=False)
+    console = Console(file=sys.stderr if settings.json else sys.stdout)
     with console.status("examining"):
         found = examine()
     if settings.json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        show_json(found, indent=2)
     else:
         console.print(_table(found))
         console.print()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +23,7 @@ from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.tensors import Tensors
 from tidegate.runtime.encoder import BATCH, Encoder, text_ids
 from tidegate.text.lines import counted, read_texts
+from tidegate.text.messages import say, show
 from tidegate.text.tokenizer import Tokenizer
 
 AT_ONCE = 16 * BATCH
@@ -79,7 +79,7 @@ def embed(settings: EmbedSettings) -> int:
         if settings.out is not None:
             written.append(vectors)
             continue
-        print("\n".join(_lines(vectors)))
+        show("\n".join(_lines(vectors)))
     if settings.out is not None:
         if not written:
             raise TidegateError("There is no text to embed: give some.")
@@ -89,7 +89,7 @@ def embed(settings: EmbedSettings) -> int:
         else:
             file.writelines(f"{line}\n".encode() for some_vectors in written for line in _lines(some_vectors))
         write_atomically(Path(settings.out), file.getvalue())
-        print(f"{sum(map(len, written)):,} vectors of {written[0].shape[1]:,}: {settings.out}", file=sys.stderr)
+        say(f"{sum(map(len, written)):,} vectors of {written[0].shape[1]:,}: {settings.out}")
     return 0
 
 

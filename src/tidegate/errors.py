@@ -14,6 +14,10 @@ class TidegateError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the nearest of the known names, or an empty string where none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    """Return `` (did you mean 'x'?)`` for the known name that begins so, or else for the most alike; an empty string
+    where none is near."""
+    spelled = {one.lstrip("-").lower(): one for one in known}  # dashes would make any two flags alike
+    word = name.lstrip("-").lower()
+    longer = sorted((one for one in spelled if len(word) > 1 and one.startswith(word)), key=len)
+    near = longer or difflib.get_close_matches(word, list(spelled), n=1, cutoff=0.6)
+    return f" (did you mean {spelled[near[0]]!r}?)" if near else ""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +17,8 @@ from tidegate.folder.presence import is_file
 from tidegate.models.language_model import LanguageModel
 from tidegate.nn.sequence import kernels_line
 from tidegate.nn.threads import use_threads
+from tidegate.text.console import Console
+from tidegate.text.messages import show_json
 from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
 from tidegate.training.adaptive import (
@@ -39,7 +39,7 @@ from tidegate.training.waiting import prepare_text, waiting, with_standard_input
 
 def evaluate(config: EvaluateConfig) -> int:
     """Measure and print; returns the exit code."""
-    console = Console(file=sys.stderr if config.json else sys.stdout, highlight=False)
+    console = Console(file=sys.stderr if config.json else sys.stdout)
     folder = ModelFolder.read(Path(config.model))
     use_threads(config.threads)
     store, what = _text(config, folder, console)
@@ -59,11 +59,7 @@ def evaluate(config: EvaluateConfig) -> int:
         found = {
             f"{name}/{figure}": value for name, loss in results.items() for figure, value in loss.figures().items()
         }
-        print(
-            json.dumps(
-                {"text": what, "tokens": len(store) - 1, "unknown": store.unknown_count, **found}, ensure_ascii=False
-            )
-        )
+        show_json({"text": what, "tokens": len(store) - 1, "unknown": store.unknown_count, **found})
     else:
         _print_table(console, what, store, results)
     return 0

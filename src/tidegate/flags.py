@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from argparse import ArgumentError, HelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,34 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from tidegate.errors import TidegateError, nearest
+from tidegate.text.messages import say, show
 from tidegate.text.printable import printable
 
 CONFIG_BYTES = 1 << 20
+SYNONYMS = (
+    ("temperature", "temp"),
+    ("learning_rate", "lr", "rate"),
+    ("lanes", "batch_size", "batch", "streams", "bs"),
+    ("window", "sequence_length", "seq_len", "seq_length", "bptt", "context_length", "block_size"),
+    ("hidden_size", "units", "nhid", "rnn_size", "dim"),
+    ("embedding_size", "emsize", "emb_size", "embed_dim"),
+    ("layers", "num_layers", "n_layers", "nlayers"),
+    ("cell", "rnn_type", "model_type"),
+    ("max_tokens", "length", "max_new_tokens", "max_length", "num_tokens"),
+    ("num_samples", "samples", "n"),
+    ("out", "output", "output_dir", "save", "save_dir"),
+    ("data", "input", "file", "train_data", "dataset"),
+    ("vocabulary", "vocab_size", "vocab"),
+    ("processes", "workers", "num_workers", "jobs"),
+    ("resume", "continue", "checkpoint"),
+    ("lora_rank", "rank", "lora_r"),
+    ("epochs", "num_epochs", "n_epochs"),
+    ("steps", "max_steps", "iterations", "iters"),
+    ("weight_decay", "wd", "wdecay"),
+    ("clip", "grad_clip", "max_grad_norm", "gradient_clipping"),
+    ("json", "as_json", "format_json"),
+)
+"""names of one thing, of which a command has one for a flag"""
 SHOWN_CHARACTERS = 300
 """of a wrong value, in a message"""
 NESTED = 20
@@ -177,11 +203,18 @@ class Flags:
             return f"Unknown field {unknown[1]!r}{nearest(unknown[1], known)}. {see}"
         if unknown := re.search(r"unrecognized arguments: (\S+)", message):
             flag = unknown[1].split("=")[0].replace("_", "-")
-            near = nearest(flag, ["--" + field.replace("_", "-") for field in known])
+            meant = _of_same_meaning(flag.lstrip("-").replace("-", "_"), known)
+            near = nearest(meant or flag, ["--" + field.replace("_", "-") for field in known])
             return f"Unknown flag or argument {_shortened(flag)!r}{near}. {see}"
         if wrong := re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL):
             return f"--{wrong[1].replace('_', '-')}: {_plain(wrong[2])} {see}"
         return f"{_shortened(' '.join(message.split()))}. {see}"
+
+
+def _of_same_meaning(name: str, known: Sequence[str]) -> str | None:
+    """Return the known field that other programs call so."""
+    groups = (group for group in SYNONYMS if name in group)
+    return next((f"--{field.replace('_', '-')}" for group in groups for field in group if field in known), None)
 
 
 class _Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -199,6 +232,13 @@ class _Parser(ArgumentParser):
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
         text = super().format_help() if formatter is None else super().format_help(formatter)
         return re.sub(r"--\w+", lambda flag: "--" + flag[0][2:].replace("_", "-"), text)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse's own passes over a full disk in silence
+        if file is sys.stderr:
+            say(message.rstrip("\n"))
+        else:
+            show(message, end="")
 
     def _get_values(self, action: Any, arg_strings: list[str]) -> Any:
         # argparse takes -- for the mark that ends the flags even where it is a flag's value, as of --prompt=--

@@ -20,6 +20,7 @@ from tidegate.runtime.model import Model, load
 from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stream import read_prompt, write
+from tidegate.text.messages import say
 
 if TYPE_CHECKING:
     from tidegate.text.corpus import Piece
@@ -82,10 +83,10 @@ def generate(settings: GenerateSettings, sampling: Sampling) -> int:
     native.use_threads(settings.threads)
     model = load(settings.model, settings.adapter)
     corpus = _find_corpus(settings) if settings.novelty else None
-    _say(f"Kernels: {native.describe(native.threads())}")
+    say(f"Kernels: {native.describe(native.threads())}")
     if sampling.seed is None:
         sampling = sampling.seeded()
-        _say(f"seed {sampling.seed}")
+        say(f"seed {sampling.seed}")
     out = Output(sys.stdout)
     try:
         texts = _write_samples(model, settings, sampling, out)
@@ -110,7 +111,7 @@ def _write_samples(model: Model, settings: GenerateSettings, sampling: Sampling,
         echo = model.tokenizer.normalize(settings.prompt) if settings.echo else ""
     for sample in range(settings.num_samples):
         if settings.num_samples > 1:
-            _say(f"--- sample {sample + 1} of {settings.num_samples} ---")
+            say(f"--- sample {sample + 1} of {settings.num_samples} ---")
         out.write(echo)
         kept = []
         for piece in write(
@@ -186,31 +187,26 @@ def _read_sources(sources: Sequence[Source], tell: Callable[[int, int], None]) -
 
 
 def _report_novelty(texts: Sequence[str], corpus: Corpus) -> None:
-    from rich.console import Console
-
+    from tidegate.text.console import Console
     from tidegate.text.overlap import overlaps
     from tidegate.training.waiting import waiting
 
     with waiting(Console(stderr=True), f"comparing with {corpus.name}") as tell:
         found = overlaps(texts, corpus.read(tell))
-    _say(f"--- how much of {'it' if len(texts) == 1 else 'them'} stands word for word in {corpus.name} ---")
+    say(f"--- how much of {'it' if len(texts) == 1 else 'them'} stands word for word in {corpus.name} ---")
     for number, overlap in enumerate(found, 1):
         which = f"sample {number}: " if len(texts) > 1 else ""
         shown = f": {_shortened(overlap.stretch)!r}" if overlap.length else ""
         of_all = f"{overlap.length:,} of {len(overlap.text):,} characters ({overlap.share:.1%})"
         covered = f"{overlap.covered:,} characters ({overlap.covered_share:.1%})"
-        _say(f"{which}longest stretch {of_all}{shown}")
-        _say(f"{which}in stretches of {overlap.threshold} characters or more: {covered}")
+        say(f"{which}longest stretch {of_all}{shown}")
+        say(f"{which}in stretches of {overlap.threshold} characters or more: {covered}")
 
 
 def _shortened(text: str) -> str:
     """Return the text, or its two ends."""
     half = STRETCH_SHOWN // 2
     return text if len(text) <= STRETCH_SHOWN else f"{text[:half]} … {text[-half:]}"
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
 
 
 def _offers_text(stdin: TextIO | None) -> bool:
@@ -249,4 +245,4 @@ def _announce_waiting(stdin: TextIO) -> None:
     except (OSError, ValueError):  # Windows selects on sockets alone
         return
     if silent:
-        _say("Reading the prompt from standard input, to its end …  (give --prompt, or < /dev/null for none)")
+        say("Reading the prompt from standard input, to its end …  (give --prompt, or < /dev/null for none)")

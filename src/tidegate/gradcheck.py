@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tidegate.errors import TidegateError
+from tidegate.text.console import Console
 from tidegate.theory.cells import CELLS, cell_named
 from tidegate.theory.finite_differences import RELATIVE_TOLERANCE, Row, check_cell, check_output, check_rms_norm
 
@@ -54,9 +55,9 @@ def gradcheck(settings: GradcheckSettings) -> int:
         checked += len(rows)
         failed += sum(not row.passed for row in rows)
     if failed:
-        console.print(f"[bold red]{failed} of {checked} gradients differ from the finite differences.[/]")
+        console.print(Text(f"{failed} of {checked} gradients differ from the finite differences.", "bold red"))
     else:
-        console.print(f"[green]All {checked} gradients agree with the finite differences.[/]")
+        console.print(Text(f"All {checked} gradients agree with the finite differences.", "green"))
     return 1 if failed else 0
 
 
@@ -75,7 +76,7 @@ def _table(title: str, rows: list[Row]) -> Table:
         table.add_column(heading, justify="right")
     table.add_column("result")
     for row in rows:
-        result = "[green]pass[/]" if row.passed else "[bold red]FAIL[/]"
+        result = Text("pass", "green") if row.passed else Text("FAIL", "bold red")
         absolute = (f"{row.absolute:.1e}", f"{row.tolerance:.1e}")
         relative = (f"{row.relative:.1e}", f"{RELATIVE_TOLERANCE:.0e}")
         table.add_row(row.name, " × ".join(map(str, row.shape)), *absolute, *relative, result)

@@ -26,6 +26,7 @@ from tidegate.folder.tensor_file import FAILURES, opened_tensors
 from tidegate.folder.tensors import check_tensors
 from tidegate.json_files import JsonLimits, parse_json
 from tidegate.state_dict import Array, Parts, told_apart
+from tidegate.text.messages import show
 from tidegate.text.normalize import NORMALIZATION
 from tidegate.text.tokenizer import Tokenizer, from_json
 from tidegate.text.tokenizers.base import FORMAT, FORMAT_VERSION
@@ -87,7 +88,7 @@ def import_model(settings: ImportSettings) -> int:
         ("vocabulary", Path(settings.vocabulary or "").name),
     ]
     write_card(out, Card(title, config, sum(t.size for t in tensors.values()), rows, imported=True))
-    print(f"Imported: {out}   Have it write:  tidegate generate {out}")
+    show(f"Imported: {out}   Have it write:  tidegate generate {out}")
     return 0
 
 

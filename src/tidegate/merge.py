@@ -12,6 +12,7 @@ from tidegate.folder.card import Card, write_card
 from tidegate.folder.chat_file import first_chat, write_chat
 from tidegate.folder.model_folder import ModelFolder, write_config, write_weights
 from tidegate.folder.tensors import check_tensors
+from tidegate.text.messages import show
 
 
 @dataclass(frozen=True)
@@ -54,5 +55,5 @@ def merge(settings: MergeSettings) -> int:
     title = f"{folder.model.layers}×{folder.model.hidden_size} {folder.model.cell} language model"
     verb = "generate" if chat is None else "chat"
     write_card(out, Card(title, folder.model, parameters, rows, base=folder.path.resolve().name, verb=verb))
-    print(f"Merged: {out}   {'Have it write' if chat is None else 'Talk with it'}:  tidegate {verb} {out}")
+    show(f"Merged: {out}   {'Have it write' if chat is None else 'Talk with it'}:  tidegate {verb} {out}")
     return 0

@@ -14,6 +14,8 @@ from tidegate.cpus import default_limit
 CELLS = {"rnn": 0, "rnn_relu": 1, "lstm": 2, "gru": 3, "gru_reset_before": 4}
 """The core's number of each cell, as in csrc/tidegate.h."""
 
+MOST_THREADS = 4096
+
 REMEDY = "install a C++ compiler (g++ 11 or newer, or clang) and run ./run setup again"
 
 

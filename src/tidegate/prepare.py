@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tidegate.config import DataConfig, check_paths, within
+from tidegate.text.console import Console
+from tidegate.text.messages import show_json
 from tidegate.text.prepare import Prepared
-from tidegate.text.printable import printable
 from tidegate.training.waiting import cache_folder, prepare_text, with_standard_input
 
 LONG_LINE = 100_000
@@ -42,20 +41,20 @@ class PrepareSettings:
 
 def prepare(data: DataConfig, settings: PrepareSettings) -> int:
     """Prepare and report; returns the exit code."""
-    console = Console(file=sys.stderr if settings.json else sys.stdout, highlight=False)
+    console = Console(file=sys.stderr if settings.json else sys.stdout)
     data = with_standard_input(data, settings.cache, console)
     began = time.monotonic()
     prepared = prepare_text(data, settings.cache, console, processes=settings.processes)
     seconds = time.monotonic() - began
     if settings.json:
-        print(json.dumps(_facts(prepared, seconds), ensure_ascii=False))
+        show_json(_facts(prepared, seconds))
         return 0
     table = Table("what", "found", show_header=False)
     for what, found in _rows(prepared, seconds):
-        table.add_row(what, Text(printable(found)))
+        table.add_row(what, found)
     console.print(table)
     for sentence in _warnings(prepared):
-        console.print(Text(printable(sentence), "yellow"), soft_wrap=True)
+        console.print(Text(sentence, "yellow"), soft_wrap=True)
     console.print(
         Text(f"Kept in {cache_folder(settings.cache)}: training on this text finds it there."), soft_wrap=True
     )

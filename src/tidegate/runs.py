@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from tidegate.config import check_paths
 from tidegate.errors import TidegateError, nearest
-from tidegate.text.printable import printable
+from tidegate.text.console import Console
+from tidegate.text.messages import show_json
+from tidegate.text.printable import one_line
 from tidegate.training.comparison import BITS, NATS, Group, groups_of
 from tidegate.training.summary import RunSummary, find_runs, summarize
 
@@ -58,15 +58,15 @@ def runs(settings: RunsSettings) -> int:
     ordered = _ordered(found, groups, settings.sort)
     names = _names(places)
     numbers = {run.path: number for number, run in enumerate(ordered, 1)}
-    console = Console(highlight=False)
+    console = Console()
     if not console.is_terminal:
         console.width = WIDE
     if settings.json:
-        print(json.dumps([_as_json(run, names[run.path], groups) for run in ordered], ensure_ascii=False, indent=1))
+        show_json([_as_object(run, names[run.path], groups) for run in ordered], indent=1)
     else:
         _print_table(console, ordered, names, groups)
     if settings.plot is not None:
-        _plot(Path(settings.plot), groups, names, numbers, Console(stderr=True, highlight=False))
+        _plot(Path(settings.plot), groups, names, numbers, Console(stderr=True))
     return 0
 
 
@@ -90,7 +90,7 @@ def _names(places: Mapping[Path, Path]) -> dict[Path, str]:
         for path, folder in places.items()
     }
     counts = list(short.values())
-    return {path: printable(name if counts.count(name) == 1 else str(path)) for path, name in short.items()}
+    return {path: one_line(name if counts.count(name) == 1 else str(path)) for path, name in short.items()}
 
 
 def _ordered(found: Sequence[RunSummary], groups: Sequence[Group], order: Order) -> list[RunSummary]:
@@ -173,7 +173,7 @@ def _row(number: int, run: RunSummary, name: str, groups: Sequence[Group]) -> di
         found = [run.figures[one] for one in figures if one in run.figures]
         cells[name] = f"{found[0]:.2%}" if found else ""
     styles = {"state": "green" if run.state == "running" else "", group.unit: "bold green" if group.best is run else ""}
-    return {column: Text(printable(cell), styles.get(column, "")) for column, cell in cells.items()}
+    return {column: Text(one_line(cell), styles.get(column, "")) for column, cell in cells.items()}
 
 
 _OF_LABELS = {
@@ -203,20 +203,20 @@ def _notes(ordered: Sequence[RunSummary], names: Mapping[Path, str], groups: Seq
         )
     for unit in sorted({run.unit for run in ordered} - {NATS}):
         runs = ", ".join(names[run.path] for run in ordered if run.unit == unit)
-        notes.append(f"In {unit}, not a token: {printable(runs)}.")
+        notes.append(f"In {unit}, not a token: {one_line(runs)}.")
     if any(figure in run.figures for run in ordered for figures in _OF_LABELS.values() for figure in figures):
         notes.append("Accuracy and F1, of classes the mean of theirs: of the validation part, at the end.")
     if len(groups) > 1:
-        texts = "; ".join(f"{group.letter} {printable(group.text)}" for group in groups)
+        texts = "; ".join(f"{group.letter} {one_line(group.text)}" for group in groups)
         notes.append(f"The validation texts differ, and losses compare within one text alone: {texts}.")
     if mixed := [group.letter for group in groups if group.unit == BITS]:
         where = f" of text {', '.join(mixed)}" if len(groups) > 1 else ""
         notes.append(f"The tokenizers{where} differ: losses compare in bits a byte alone.")
-    notes += [f"{names[run.path]}: {printable(run.problem or '')}" for run in ordered if run.state == "broken"]
+    notes += [f"{names[run.path]}: {one_line(run.problem or '')}" for run in ordered if run.state == "broken"]
     return ["", *notes] if notes else []
 
 
-def _as_json(run: RunSummary, name: str, groups: Sequence[Group]) -> dict[str, Any]:
+def _as_object(run: RunSummary, name: str, groups: Sequence[Group]) -> dict[str, Any]:
     """Return a run for a program to read: the fields of `RunSummary`, and with which runs it compares."""
     values = asdict(run) | {
         "path": str(run.path),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import sys
 import unicodedata
@@ -13,17 +12,18 @@ from functools import cache
 from itertools import tee
 from typing import Literal, NamedTuple
 
-from rich.console import Console
 from rich.text import Text
 
 from tidegate import native
 from tidegate.config import check_paths, one_of, within
 from tidegate.folder.bases import find_model
 from tidegate.runtime.tagger import SORTED, Tagger
+from tidegate.text.console import Console
 from tidegate.text.entities import are_entities, entities
 from tidegate.text.lines import counted, read_texts
+from tidegate.text.messages import show, show_json
 from tidegate.text.normalize import normalize
-from tidegate.text.printable import printable
+from tidegate.text.printable import one_line, printable
 from tidegate.text.word_features import SPACELESS
 
 Form = Literal["columns", "colour", "json"]
@@ -100,16 +100,16 @@ def tag(settings: TagSettings) -> int:
     pattern = token_pattern() if settings.split else WORD
     kept, read = tee(Cut.of(line, pattern) for line in lines)
     colours = {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(_kinds(tagger.tags))}
-    console = Console(highlight=False, soft_wrap=True, force_terminal=settings.form == "colour" or None)
+    console = Console(soft_wrap=True, force_terminal=settings.form == "colour" or None)
     found = tagger.stream((cut.tokens for cut in read), 1 if by_hand else SORTED)
     for cut, tags in zip(kept, counted(found, "sentences"), strict=True):
         if form == "colour":
             console.print(_coloured(cut, tags, colours))
         elif form == "json":
-            print(_as_json(cut, tags), flush=by_hand)
+            show_json(_as_object(cut, tags), flush=by_hand)
         else:
             rows = zip(cut.tokens, tags, strict=True)
-            print("".join(f"{printable(a)}\t{printable(b)}\n" for a, b in rows), flush=by_hand)
+            show("".join(f"{a}\t{one_line(b)}\n" for a, b in rows), flush=by_hand)
     return 0
 
 
@@ -140,9 +140,9 @@ def _coloured(cut: Cut, tags: Sequence[str], colours: dict[str, str]) -> Text:
     return shown.append(printable("".join(pieces[place:]) + cut.rest))
 
 
-def _as_json(cut: Cut, tags: Sequence[str]) -> str:
+def _as_object(cut: Cut, tags: Sequence[str]) -> dict[str, object]:
     found = [
         {"kind": kind, "first": first, "last": last, "text": "".join(cut.pieces[first : last + 1]).lstrip()}
         for kind, first, last in entities(tags)
     ]
-    return json.dumps({"tokens": cut.tokens, "tags": list(tags), "entities": found}, ensure_ascii=False)
+    return {"tokens": cut.tokens, "tags": list(tags), "entities": found}

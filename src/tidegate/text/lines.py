@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, TypeVar
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -21,8 +20,10 @@ from rich.progress import (
 )
 
 from tidegate.errors import TidegateError
+from tidegate.text.console import Console
 from tidegate.text.encodings import AUTO, LINE_BYTES, canonical, decode_stream, text_lines
 from tidegate.text.formats import Reading
+from tidegate.text.messages import say
 from tidegate.text.records import Position, read_records
 
 Found = TypeVar("Found")
@@ -51,7 +52,7 @@ def read_input(columns: tuple[str, ...] = (), encoding: str = "utf-8") -> Iterat
             "leave columns out."
         )
     if sys.stdin.isatty():
-        print("One text a line; Ctrl-D ends.", file=sys.stderr)
+        say("One text a line; Ctrl-D ends.")
     if isinstance(sys.stdin, io.TextIOWrapper):
         return _lines(sys.stdin.buffer, canonical(encoding))
     return (line.rstrip("\r\n") for line in sys.stdin)
@@ -66,7 +67,10 @@ def counted(
     """
     console = Console(stderr=True)
     shown = console.is_terminal and (to_file or not sys.stdout.isatty())
-    columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.fields[count]:,} {task.description}")]
+    columns: list[ProgressColumn] = [
+        SpinnerColumn(),
+        TextColumn("{task.fields[count]:,} {task.description}", markup=False),
+    ]
     if position is not None:
         columns += [BarColumn(), TaskProgressColumn()]
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=not shown) as bar:

@@ -3,7 +3,6 @@ text can be written beside it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, NamedTuple
@@ -20,8 +19,8 @@ from tidegate.text.formats import (
     text_places,
 )
 from tidegate.text.kinds import told
+from tidegate.text.messages import say
 from tidegate.text.normalize import normalize
-from tidegate.text.printable import printable
 from tidegate.text.sources import Source, find_sources
 from tidegate.text.tables import Table
 
@@ -67,7 +66,7 @@ def read_records(
     """
     sources = find_sources([data])
     for sentence in told((source.name, source.format) for source in sources):
-        print(printable(sentence), file=sys.stderr)
+        say(sentence)
     position.total = sum(source.size for source in sources)
     before = 0
     for source in sources:

@@ -6,7 +6,7 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
@@ -22,8 +22,11 @@ from tidegate.text.kinds import FORMATS, HEAD_BYTES, Format, in_folders, recogni
 TextArgument: TypeAlias = str | Path | EmbeddedCorpus
 """What names text: a file, a folder, a glob, or an embedded corpus."""
 
-MODEL_FILES = {"config.json", "tokenizer.json"}
-"""A folder that holds these is a model's: its card and its log are no text to learn from."""
+MODEL_FILES = (
+    {"config.json", "tokenizer.json"}, {"labels.json", "tokenizer.json"}, {"tagger.json", "tokenizer.json"},
+    {"adapter.json", "adapter.safetensors"},
+)  # fmt: skip
+"""A folder that holds all of one of these is a model's: its card and its log are no text to learn from."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ def _sources_of(argument: TextArgument, left_out: Counter[str]) -> list[Source]:
 
 def _sources_at(path: Path, left_out: Counter[str], within_glob: bool = False) -> list[Source]:
     if path.is_dir():
+        if not within_glob and (what := _not_text(path)):
+            raise TidegateError(f"{path} is {what}")
         paths = list(_walk(path))
         others = [file for file in paths if not _has_text(file.name)]
         if len(others) == len(paths) and not within_glob:
@@ -176,7 +181,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        if set(names) >= MODEL_FILES:
+        if _is_model(names):
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -184,6 +189,20 @@ def _walk(folder: Path) -> Iterator[Path]:
             path = Path(here, name)
             if not name.startswith(".") and path.is_file():
                 yield path
+
+
+def _is_model(names: Iterable[str]) -> bool:
+    there = set(names)
+    return any(there >= files for files in MODEL_FILES)
+
+
+def _not_text(folder: Path) -> str | None:
+    """Return what a folder is that holds no text to read, and what to do; None for any other."""
+    if (folder / "training" / "run.json").is_file():
+        return f"a run, not a text: go on with it by tidegate train --resume {folder}, or name a text."
+    if _is_model(os.listdir(folder)):
+        return f"a model, not a text: name a text, or fine-tune the model on one by tidegate finetune {folder} TEXT."
+    return None
 
 
 def _raise(error: OSError) -> None:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 from tidegate.config import DataConfig, Direction, ModelConfig, TrainingConfig
 from tidegate.errors import TidegateError, nearest
@@ -23,6 +22,7 @@ from tidegate.models.classifier import Classifier, label_loss
 from tidegate.models.encoder import Encoder
 from tidegate.nn.dropout import DropoutMasks
 from tidegate.runtime.encoder import text_ids
+from tidegate.text.console import Console
 from tidegate.text.formats import Reading
 from tidegate.text.labelled import LabelledTexts, LabelReading, read_labelled, stratified, tell_their_labels
 from tidegate.text.labels import differ_in_case, label_names

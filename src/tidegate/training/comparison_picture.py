@@ -80,11 +80,13 @@ def _draw_group(
     margin = 0.05 * (high - low) or 0.05
     axes[0].set_ylim(low - margin, high + margin)
     protocols = ", ".join(sorted({run.protocol for run, _ in curves}))
-    axes[0].set_ylabel(f"validation, {group.unit} ({protocols})")
+    axes[0].set_ylabel(
+        f"validation, {group.unit}" + (f" ({_plain(protocols)})" if is_drawable(protocols, fonts) else "")
+    )
     axes[0].set_xlabel("million tokens read")
     axes[1].set_xlabel("minutes")
     if several:
-        title = f"text {group.letter}" + (f": {group.text}" if is_drawable(group.text, fonts) else "")
+        title = f"text {group.letter}" + (f": {_plain(group.text)}" if is_drawable(group.text, fonts) else "")
         axes[0].set_title(title, loc="left", family=fonts)
     for axis in axes:
         axis.grid(alpha=0.25)
@@ -94,5 +96,9 @@ def _draw_group(
 
 def _label(run: RunSummary, names: Mapping[Path, str], numbers: Mapping[Path, int], fonts: list[str]) -> str:
     name = names[run.path]
-    # matplotlib reads $ as mathematics, and leaves a label that begins with an underscore out
-    return f"{numbers[run.path]}  {name if is_drawable(name, fonts) else run.model}".replace("$", r"\$")
+    # matplotlib leaves a label that begins with an underscore out
+    return _plain(f"{numbers[run.path]}  {name if is_drawable(name, fonts) else run.model}")
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")  # which matplotlib reads as mathematics

@@ -6,10 +6,10 @@ import contextlib
 import shlex
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
 from rich.text import Text
 
 from tidegate.errors import TidegateError
+from tidegate.text.console import Console
 from tidegate.training.events import Events, JsonlLog, TensorBoardLog
 from tidegate.training.loop import Loop
 from tidegate.training.run import interruptible

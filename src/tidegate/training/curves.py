@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tidegate.folder.atomic import write_atomically
+from tidegate.text.printable import one_line
 from tidegate.training.events import NATS, read_log
 
 SECONDS_BETWEEN = 30.0
@@ -78,11 +79,11 @@ def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> Non
 def _is_drawn(event: dict[str, Any], *names: str) -> bool:
     """Whether these are numbers that a picture has room for: a log may have been changed by hand."""
     values = [event.get(name) for name in names]
-    return all(type(value) in (int, float) and abs(value) <= LARGEST for value in values)
+    return all(isinstance(value, (int, float)) and abs(value) <= LARGEST for value in values)
 
 
 def _plain(text: object) -> str:
-    return str(text).replace("$", r"\$")  # matplotlib reads $ as mathematics
+    return one_line(str(text)).replace("$", r"\$")  # matplotlib reads $ as mathematics
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

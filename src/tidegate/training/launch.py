@@ -65,7 +65,7 @@ def launch(settings: RunSettings, run: RunConfig) -> int:
 
 
 def _launch(settings: RunSettings, run: RunConfig) -> int:
-    console = SteadyConsole(highlight=False)
+    console = SteadyConsole()
     recorded = tokenizer = None
     if run.resume is not None:
         folder, recorded = _resumed(run)

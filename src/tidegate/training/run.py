@@ -17,6 +17,7 @@ from tidegate.models.adapted import AdaptedModel
 from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stream import Reading, write
+from tidegate.text.messages import say
 from tidegate.text.prepare import Prepared
 from tidegate.training import checkpoint
 from tidegate.training.curves import Curves
@@ -118,7 +119,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        print("\nStopping after this step … (once more: at once)", file=sys.stderr, flush=True)
+        say("\nStopping after this step … (once more: at once)")
 
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield asked.is_set

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from tidegate.config import ModelConfig, PresetName, TrainingConfig
+from tidegate.text.console import Console
 from tidegate.text.prepare import Prepared
 from tidegate.training.begin import begin
 from tidegate.training.find_rate import HIGHEST, LOWEST, STEPS, draw_range_test, range_test, table

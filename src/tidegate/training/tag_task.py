@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor
 
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig
@@ -21,6 +20,7 @@ from tidegate.folder.tagger_folder import TaggerFolder, write_tagger
 from tidegate.labelling import LabelConfig
 from tidegate.models.tagger import Tagger, TaggerShape, WordBatch
 from tidegate.nn.dropout import DropoutMasks
+from tidegate.text.console import Console
 from tidegate.text.entities import are_entities, repaired, to_bioes
 from tidegate.text.labelled import stratified
 from tidegate.text.sentence_ends import cut_at_ends, joined

@@ -70,7 +70,7 @@ Launch = Callable[[DataConfig, ModelConfig, TrainingConfig, TuningConfig | None,
 
 def launch_task(settings: TaskSettings, run: RunConfig, out: str, launch: Launch, recorded: RunRecord | None) -> int:
     """Train a classifier into a folder; returns the exit code. recorded: of a run that is gone on with."""
-    console = SteadyConsole(highlight=False)
+    console = SteadyConsole()
     data, labels = absolute(settings.data), absolute_labels(settings.labels)
     tuning, training = settings.tuning, settings.training
     folder = RunFolder(Path(out))

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.text import Text
 
 from tidegate.config import ModelConfig, TrainingConfig
@@ -21,6 +20,7 @@ from tidegate.folder.model_folder import ModelFolder, write_tokenizer
 from tidegate.folder.presence import is_file
 from tidegate.nn.dropout import DropoutMasks
 from tidegate.nn.sequence import kernels_line
+from tidegate.text.console import Console
 from tidegate.text.tokenizer import Tokenizer
 from tidegate.training import checkpoint
 from tidegate.training.conduct import conduct, resumable

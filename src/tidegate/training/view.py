@@ -7,11 +7,10 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tidegate.text.printable import printable
+from tidegate.text.console import Console
 from tidegate.training.events import NATS
 from tidegate.training.forecast import forecast
 from tidegate.training.schedule import Horizon
@@ -41,10 +40,10 @@ class TerminalView:
         self._ahead: tuple[Horizon, float] | None = None
         self._began: float | None = None
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -103,7 +102,7 @@ class TerminalView:
                 line.append(", the best so far" if event["is_best"] else f"; best {event['best']:.4f}", style="dim")
         self.console.print(line, soft_wrap=True)
         if event.get("sample"):
-            self.console.print(Text(printable(event["sample"]), style="cyan"), soft_wrap=True)
+            self.console.print(Text(event["sample"], style="cyan"), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from tidegate.config import DataConfig
 from tidegate.errors import TidegateError
+from tidegate.text.console import Console
 from tidegate.text.embedded_corpora import embedded_corpus
 from tidegate.text.formats import Reading
 from tidegate.text.prepare import Prepared, prepare
@@ -26,7 +26,7 @@ from tidegate.text.tokenizer import Tokenizer
 @contextlib.contextmanager
 def waiting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while the body runs; it yields the function that is told the work done and the work in all."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

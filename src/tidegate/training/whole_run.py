@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.text import Text
 
 from tidegate.folder.card import write_card
@@ -21,6 +20,7 @@ from tidegate.folder.model_folder import write_config
 from tidegate.folder.presence import is_file
 from tidegate.models.adapted import AdaptedModel
 from tidegate.nn.sequence import kernels_line
+from tidegate.text.console import Console
 from tidegate.text.overlap import longest_run_in_store
 from tidegate.text.prepare import Prepared
 from tidegate.text.store import TokenStore
