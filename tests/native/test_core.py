@@ -128,3 +128,24 @@ def test_large_inputs_saturate(core, cell):
         h = by_core(core, case)["h"]
         # a GRU's state lies between the candidate and the state before, which may be beyond one
         assert np.abs(h).max() <= max(1.0, np.abs(case.h_0).max()) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"), [([0] * 1000, "1000 axes"), ([1] * 33, "33 axes"), ([2**40, 2**40], None), ([-1], None)]
+)
+def test_arrays_that_cannot_be(core, shape, said):
+    """The conversion of so many axes would end the process."""
+    with pytest.raises((ValueError, MemoryError, TypeError), match=said):
+        core.empty(shape)
+    assert core.empty([1] * 32).shape == (1,) * 32
+    assert core.empty([]).shape == ()
+    assert core.empty([0, 3]).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "threads"),
+    [(float("nan"), 1), (float("inf"), 1), (-1.0, 1), (1e9, 1), (0.0, 4097), (0.0, 2**31 - 1), (0.0, 2**40)],
+)
+def test_threads_and_seconds_that_none_has(core, seconds, threads):
+    with pytest.raises((ValueError, TypeError)):
+        core.peak_flops(seconds, threads)
