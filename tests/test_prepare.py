@@ -34,7 +34,7 @@ def test_the_report_says_what_was_found(here, capsys):
         if line.startswith("│"):
             name, value = (part.strip() for part in line.strip("│").split("│"))
             rows[name] = value
-    assert rows["files"] == "4"
+    assert rows["files"] == "4 (4 × plain text)"
     assert rows["documents"] == "2"
     assert rows["characters"] == "2,040 (3,000 bytes of UTF-8)"
     assert rows["scripts"].startswith("Latin 62.9%, spaces 19.1%, Han 11.2%")

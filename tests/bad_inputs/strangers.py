@@ -10,7 +10,7 @@ import numpy as np
 from tests.runtime.small_models import random_tensors
 from tidegate.config import ModelConfig
 from tidegate.folder.adapter import Adapter, adapted_names, write_adapter
-from tidegate.folder.chat_file import write_template
+from tidegate.folder.chat_file import Chat, write_chat
 from tidegate.folder.label_folder import ClassifierFolder, classifier_shapes, write_classifier
 from tidegate.folder.model_folder import write_config, write_weights
 from tidegate.folder.tagger_folder import TaggerFolder, tagger_shapes, write_tagger
@@ -42,9 +42,9 @@ READERS: dict[str, list[list[str]]] = {
 def write_strangers(place: Path) -> None:
     """Write a folder of each kind, by its name."""
     tokenizer = train("bytes", [])
-    for name in ("model", "chat"):
-        _write_model(place / name, tokenizer)
-    write_template(place / "chat", ChatTemplate.of("turns"))
+    _write_model(place / "model", tokenizer)
+    _write_model(place / "chat", tokenizer, ChatTemplate.of("turns"))
+    write_chat(place / "chat", Chat(ChatTemplate.of("turns")))
     _write_adapter(place / "adapter", Model.load(place / "model"))
     session = Session(Model.load(place / "chat"), ChatTemplate.of("turns"))
     list(session.ask("a", Sampling(), 2))
@@ -55,8 +55,8 @@ def write_strangers(place: Path) -> None:
     (place / "text.txt").write_text(f"{SAID}\n" * 20, encoding="utf-8")
 
 
-def _write_model(path: Path, tokenizer: Tokenizer) -> None:
-    write_config(path, MODEL, tokenizer, 1000)
+def _write_model(path: Path, tokenizer: Tokenizer, template: ChatTemplate | None = None) -> None:
+    write_config(path, MODEL, tokenizer, 1000, template)
     write_weights(path, random_tensors(MODEL, tokenizer.vocabulary_size), tokenizer)
 
 

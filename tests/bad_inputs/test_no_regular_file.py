@@ -48,7 +48,7 @@ FILES = [
     (kind, name)
     for kind, names in {
         "model": ("config.json", "model.safetensors", "tokenizer.json", "README.md"),
-        "chat": ("chat_template.jinja",),
+        "chat": ("chat_template.jinja", "chat.json"),
         "adapter": ("adapter.json", "adapter.safetensors"),
         "session": ("a.state",),
         "classifier": ("labels.json", "classifier.safetensors", "tokenizer.json"),

@@ -21,7 +21,7 @@ from tidegate.config import ModelConfig, TrainingConfig
 from tidegate.errors import TidegateError
 from tidegate.estimator import TextClassifier
 from tidegate.folder.adapter import Adapter, adapted_names, read_adapter, write_adapter
-from tidegate.folder.chat_file import read_template
+from tidegate.folder.chat_file import Chat, read_chat, write_chat
 from tidegate.folder.label_folder import ClassifierFolder, classifier_shapes, read_classifier, write_classifier
 from tidegate.folder.model_folder import ModelFolder, write_config, write_json, write_weights
 from tidegate.folder.tagger_folder import read_tagger, write_tagger
@@ -69,8 +69,9 @@ def random(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
 def model(path: Path) -> Kept:
     write_config(path, CONFIG, TOKENIZER, 7, TEMPLATE)
     write_weights(path, random_tensors(CONFIG, V), TOKENIZER)
-    names = ("config.json", "tokenizer.json", "model.safetensors", "chat_template.jinja")
-    return Kept(tuple(path / name for name in names), lambda: (plain(ModelFolder.read(path)), read_template(path)))
+    write_chat(path, Chat(TEMPLATE, single_turn=True))
+    names = ("config.json", "tokenizer.json", "model.safetensors", "chat_template.jinja", "chat.json")
+    return Kept(tuple(path / name for name in names), lambda: (plain(ModelFolder.read(path)), read_chat(path)))
 
 
 def classifier(path: Path) -> Kept:

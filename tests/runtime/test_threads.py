@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tidegate.text.dialogue import Message
 
 from tests.runtime.small_models import KINDS, small_model, tokenizer_of
 from tidegate.runtime.sampling import Sampling
 from tidegate.text.chat_template import ChatTemplate
+from tidegate.text.conversations.message import Message
 from tidegate.text.tokenizers import bpe
 
 THREADS = 16

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tidegate.text.tokenizers import han_cuts
-from tidegate.text.tokenizers.bpe import BPETokenizer
+from tidegate.text.tokenizers.bpe import SHORT, BPETokenizer
 from tidegate.text.tokenizers.han_cuts import HanCuts
 
 HAN = "一丁了不东今佛信天夫好妹姊龥"
@@ -64,7 +64,7 @@ def test_more_pairs_than_any_text_teaches_end_the_cutting(monkeypatch: pytest.Mo
 def test_cutting_everywhere_would_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail: without the flags the words of the vocabulary fall apart."""
     tokenizer = learnt(2, 700)
-    text = "".join(random.Random(3).choices(HAN, k=200))
+    text = "".join(random.Random(3).choices(HAN, k=SHORT + 1))
     whole = tokenizer._engine.encode_batch_fast([text])[0].ids
     monkeypatch.setattr(tokenizer._han_cuts, "_joined", np.zeros(2**22, np.bool_))
     assert tokenizer.encode(text).tolist() != whole

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.errors import TidegateError
-from tidegate.text import formats
+from tidegate.text import encodings
 from tidegate.text.lines import read_texts
 
 LINES = ["one", "", "  two", "三", "{four}", ""]
@@ -53,7 +53,7 @@ def test_what_is_no_plain_text_has_the_texts_that_it_lists(tmp_path, capsys):
 
 
 def test_a_line_that_is_too_long_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "LINE_BYTES", 1000)
+    monkeypatch.setattr(encodings, "LINE_BYTES", 1000)
     (tmp_path / "a.txt").write_text("short\n" + "x" * 2**20 + "\n")
     with pytest.raises(TidegateError, match="line of more than 1,000 characters"):
         list(read_texts(str(tmp_path / "a.txt")))

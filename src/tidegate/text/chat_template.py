@@ -9,29 +9,16 @@ refused before it runs. So the text is at most as long as the template times the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
-
-from jinja2 import Template, TemplateError, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tidegate.errors import TidegateError, nearest
 from tidegate.text.conversations.message import Message, message
 from tidegate.text.normalize import normalize
 
-LONGEST_TEMPLATE, LONGEST_TEXT = 1 << 16, 1 << 26
-ALLOWED = (
-    nodes.Template, nodes.Output, nodes.TemplateData, nodes.For, nodes.If, nodes.Name, nodes.Const, nodes.Getattr,
-    nodes.Getitem, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.CondExpr, nodes.Filter,
-)  # fmt: skip
-NAMES = ("messages", "add_generation_prompt", "loop")
-FILTERS = ("trim", "replace")
-FIELDS, LOOP = ("role", "content"), ("first", "last", "index", "index0")
-DEEPEST, MOST_NODES, MOST_FILTERS = 40, 4000, 100
-"""levels of a template's syntax tree, its nodes, and the filters among them: each filter reads a whole message"""
-
+LONGEST_TEMPLATE = 1 << 16
 # one control character marks each turn, as a single token of bytes and BPE: SOH … STX the system's, ENQ the user's, ACK
 # the answer, up to EOT. Messages cannot hold them.
 TURNS = (
@@ -75,7 +62,6 @@ class ChatTemplate:
             raise TidegateError(
                 f"The chat template has {len(self.source):,} characters, {LONGEST_TEMPLATE:,} are the limit."
             )
-        _check(self.source)
         again = self.next_turn("…")
         if self.end == "" or again != self.next_turn("…", turns=2):
             what = (
@@ -100,19 +86,8 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], answer_next: bool = False) -> str:
         """Return the text of a conversation, normalised; answer_next: up to where the next answer begins."""
-        try:
-            parts, size = [], 0
-            for part in self._template.generate(
-                messages=[{"role": turn.role, "content": turn.content} for turn in messages],
-                add_generation_prompt=answer_next,
-            ):
-                parts.append(part)
-                size += len(part)
-                if size > LONGEST_TEXT:
-                    raise TidegateError(f"The chat template makes more than {LONGEST_TEXT:,} characters of one text.")
-            return normalize("".join(parts))
-        except (TemplateError, TypeError, ValueError, RecursionError, SyntaxError, NameError, MemoryError) as error:
-            raise TidegateError(f"The chat template failed ({error}): mend it.") from None
+        turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+        return normalize(self._template(turns, answer_next))
 
     def segments(self, messages: Sequence[Message]) -> list[Segment]:
         """Cut a conversation's text before and after each answer. What a model writes at the place of an answer is what
@@ -147,100 +122,8 @@ class ChatTemplate:
         return answered[len(asked) :].removeprefix(answer) if answered[len(asked) :].startswith(answer) else ""
 
     @cached_property
-    def _template(self) -> Template:
-        return _environment().from_string(self.source)
+    def _template(self) -> Callable[[list[dict[str, str]], bool], str]:
+        """What renders the template, which is checked here, before it first runs."""
+        from tidegate.text.template_check import CheckedTemplate  # Jinja2 takes a while: only conversations need it
 
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-
-
-def _check(source: str) -> None:
-    """Raise a TidegateError for a template that does not compile, or holds what is not allowed."""
-    try:
-        tree = _environment().parse(source)
-    except (TemplateError, RecursionError, ValueError, MemoryError) as error:
-        line = getattr(error, "lineno", None)
-        raise TidegateError(
-            f"The chat template does not compile ({error}{f', line {line}' if line else ''}): mend it."
-        ) from None
-    found = _nodes(tree)
-    own = {node.target.name for node in found if isinstance(node, nodes.For) and isinstance(node.target, nodes.Name)}
-    for node in found:
-        wrong = _wrong(node, own)
-        if wrong:
-            raise TidegateError(
-                f"The chat template has {wrong} (line {getattr(node, 'lineno', '?')}): it may hold text, one loop over "
-                "messages, conditions, and the filters trim and replace."
-            )
-
-
-def _nodes(tree: nodes.Node) -> list[nodes.Node]:
-    """Return a template's nodes, the outer ones first, and never more than are allowed. Before anything else, and
-    without recursion: what Jinja2 itself does with a tree is recursive."""
-    found, waiting = [], [(tree, 0)]
-    while waiting:
-        node, depth = waiting.pop()
-        found.append(node)
-        if depth > DEEPEST:
-            raise TidegateError(f"The chat template is nested deeper than {DEEPEST} levels: simplify it.")
-        if len(found) > MOST_NODES:
-            raise TidegateError(f"The chat template has more than {MOST_NODES:,} expressions: simplify it.")
-        waiting += [(child, depth + 1) for child in node.iter_child_nodes()]
-    if sum(isinstance(node, nodes.Filter) for node in found) > MOST_FILTERS:
-        raise TidegateError(f"The chat template has more than {MOST_FILTERS} filters: simplify it.")
-    return found
-
-
-def _shrinks(node: nodes.Filter) -> bool:
-    """Whether a filter's result is no longer than its text: trim, or a replacement by what is no longer."""
-    texts = [argument.value for argument in node.args if isinstance(argument, nodes.Const)]
-    if node.kwargs or node.dyn_args or node.dyn_kwargs or len(texts) != len(node.args):
-        return False
-    if node.name == "trim":
-        return not texts
-    return len(texts) == 2 and all(isinstance(text, str) for text in texts) and 0 < len(texts[0]) >= len(texts[1])
-
-
-def _wrong(node: nodes.Node, own: set[str]) -> str | None:
-    """Return what of a node is not allowed, None where nothing is."""
-    kind = type(node).__name__
-    if not isinstance(node, ALLOWED):
-        return f"{kind} in it"
-    if isinstance(node, nodes.For):
-        over_messages = isinstance(node.iter, nodes.Name) and node.iter.name == "messages"
-        if not over_messages or node.recursive or not isinstance(node.target, nodes.Name):
-            return "a loop that is not over messages"
-        if node.target.name in {*NAMES, *_environment().globals, "self", "super", "caller", "varargs", "kwargs"}:
-            return f"a loop's name {node.target.name!r}"
-        if any(
-            True for body in node.body for _ in ([body] if isinstance(body, nodes.For) else body.find_all(nodes.For))
-        ):
-            return "a loop within a loop"
-    if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in {*NAMES, *own}:
-        return f"the name {node.name!r}"
-    if isinstance(node, nodes.Filter):
-        return None if node.name in FILTERS and _shrinks(node) else f"the filter {node.name!r} so"
-    if isinstance(node, nodes.Const):
-        short = isinstance(node.value, str | bool | None) or (isinstance(node.value, int) and abs(node.value) < 10**6)
-        return None if short else "such a number"
-    if isinstance(node, nodes.Getattr | nodes.Getitem):
-        return None if _is_field(node, own) else "an attribute or a subscript other than role and content"
-    return None
-
-
-def _is_field(node: nodes.Getattr | nodes.Getitem, own: set[str]) -> bool:
-    """Whether it is m.role, m["content"], messages[0], messages[0].role, or what Jinja2 tells of a loop."""
-    if isinstance(node, nodes.Getitem):
-        if not isinstance(node.arg, nodes.Const):
-            return False
-        name: object = node.arg.value
-    else:
-        name = node.attr
-    inner = node.node
-    if isinstance(inner, nodes.Name):
-        if inner.name == "messages":
-            return isinstance(node, nodes.Getitem) and isinstance(name, int)
-        return name in LOOP if inner.name == "loop" else inner.name in own and name in FIELDS
-    whole = isinstance(inner, nodes.Getitem) and isinstance(inner.node, nodes.Name) and inner.node.name == "messages"
-    return whole and name in FIELDS
+        return CheckedTemplate(self.source)
