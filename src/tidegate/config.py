@@ -253,8 +253,8 @@ class TrainingConfig:
     patience: int = 4
     """Stop after so many evaluations without a new best; 0: never."""
     keep: Keep = "best"
-    """Which weights are kept: best, those of the lowest validation loss; last, those of the last step, whatever the
-    loss: the run then never stops early. Of the tasks chat and instruct the default is last."""
+    """Which weights are kept: best, those of the lowest validation loss; last, those of the last step, for which the
+    run never stops early. The default of chat and instruct is last."""
     seed: int = 0
     """Seed of the start values, of dropout and of the samples."""
     threads: int | None = None
@@ -298,9 +298,7 @@ class TrainingConfig:
         within(self, "save_seconds", 0, 10**9)
         given = [name for name in HORIZONS if getattr(self, name) is not None]
         if len(given) > 1:
-            raise TidegateError(
-                f"Found {len(given)} horizons ({', '.join(given)}), but a run has one: give only one of them."
-            )
+            raise TidegateError(f"Found {len(given)} horizons ({', '.join(given)}), but a run has one: give only one.")
 
 
 HORIZONS = ("epochs", "steps", "tokens", "minutes")
