@@ -10,17 +10,19 @@ import sys
 
 import pytest
 
-from tests.runtime.small_models import small_model, write_folder
+from tests.runtime.small_models import random_tensors, small_model, write_folder
 from tidegate import generate as verb
 from tidegate import native
 from tidegate.cli import main
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig
 from tidegate.errors import TidegateError
+from tidegate.folder.model_folder import write_config, write_weights
 from tidegate.generate import GenerateSettings, generate
 from tidegate.runtime.sampling import Sampling
 from tidegate.text.corpus import Piece
 from tidegate.text.overlap import overlaps
 from tidegate.text.prepare import prepare
+from tidegate.text.tokenizer import train
 from tidegate.training.record import RunRecord, write_record
 
 CODE = (
@@ -90,6 +92,17 @@ def test_stop_strings_and_limits_reach_the_text(run, capsys):
     stop = text[30:32]
     generate(GenerateSettings(run, prompt="R", max_tokens=60, stop=(stop,), end_at_document=False), Sampling())
     assert capsys.readouterr().out.rstrip("\n") == (text[: text.find(stop, 1)]).rstrip("\n")
+
+
+def test_a_word_read_as_unknown_is_told_of(tmp_path, capsys):
+    tokenizer = train("words", [" the white Rabbit ran"])
+    config = ModelConfig(hidden_size=4)
+    write_config(tmp_path, config, tokenizer, unknown=3)
+    write_weights(tmp_path, random_tensors(config, tokenizer.vocabulary_size), tokenizer)
+    assert main(["generate", str(tmp_path), "--prompt", "Rabbit the Rabit", "--max-tokens", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Rabbit the Rabit")
+    assert "Not in the vocabulary, read as unknown: 'Rabit' (similar: 'Rabbit')." in err.splitlines()
 
 
 @pytest.mark.parametrize(("field", "value"), [("max_tokens", 0), ("num_samples", 0)])

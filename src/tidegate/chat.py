@@ -16,6 +16,7 @@ from tidegate.runtime.model import load
 from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.session import Session
+from tidegate.runtime.stream import read_as_unknown
 from tidegate.text.chat_template import ChatTemplate
 from tidegate.text.dialogue import message
 
@@ -74,7 +75,9 @@ def _answer(session: Session, question: str, sampling: Sampling, max_tokens: int
     try:
         answer = session.ask(question, sampling, max_tokens)
         try:
-            for piece in answer:
+            for number, piece in enumerate(answer):
+                if not number and session.unknown:
+                    _say(read_as_unknown(session.unknown, session.model.tokenizer))
                 out.write(piece)
         except KeyboardInterrupt:
             answer.close()  # type: ignore[attr-defined]  # a generator, which then takes the conversation on

@@ -19,7 +19,7 @@ from tidegate.errors import TidegateError
 from tidegate.runtime.model import Model, load
 from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
-from tidegate.runtime.stream import read_prompt, write
+from tidegate.runtime.stream import read_as_unknown, read_prompt, write
 from tidegate.text.corpus import Piece, read_pieces
 from tidegate.text.embedded_corpora import embedded_corpus
 from tidegate.text.sources import Source, find_sources
@@ -103,6 +103,8 @@ def _write_samples(model: Model, settings: GenerateSettings, sampling: Sampling,
     else:
         reading = read_prompt(model, settings.prompt, window=window)
         echo = model.tokenizer.normalize(settings.prompt) if settings.echo else ""
+    if reading.unknown:
+        _say(read_as_unknown(reading.unknown, model.tokenizer))
     for sample in range(settings.num_samples):
         if settings.num_samples > 1:
             _say(f"--- sample {sample + 1} of {settings.num_samples} ---")

@@ -44,7 +44,7 @@ def merge(settings: MergeSettings) -> int:
     check_tensors(tensors, folder.model, V, "The merged model")  # before anything is written
     places = [*map(Path, reversed(settings.adapter)), folder.path]
     template = next((found for place in places if (found := read_template(place)) is not None), None)
-    write_config(out, folder.model, folder.tokenizer, folder.documents)
+    write_config(out, folder.model, folder.tokenizer, folder.documents, folder.unknown)
     write_weights(out, tensors, folder.tokenizer)
     if template is not None:
         write_template(out, template)

@@ -24,7 +24,7 @@ from tidegate.text.tokenizer import Tokenizer, from_json
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 CONFIG_LIMIT = 1 << 20
 TOKENIZER_LIMIT = 64 << 20
-CONFIG_FIELDS = ("format", "format_version", "model", "vocabulary_size", "tokenizer_digest", "documents")
+CONFIG_FIELDS = ("format", "format_version", "model", "vocabulary_size", "tokenizer_digest", "documents", "unknown")
 
 CONFIG_VERSION = 2
 
@@ -53,6 +53,8 @@ class ModelFolder:
     """of the weights' file: format, version, digests"""
     documents: int | None
     """how many the training text has; None if that is not known"""
+    unknown: int | None = None
+    """how many tokens of the training text are the unknown one; None if that is not known"""
 
     @classmethod
     def read(cls, path: str | Path) -> ModelFolder:
@@ -76,13 +78,20 @@ class ModelFolder:
         tensors, metadata = read_tensors(path / WEIGHTS, model, tokenizer.vocabulary_size)
         _check_fits(path / WEIGHTS, metadata["tokenizer_digest"], tokenizer)
         _check_settings(path / WEIGHTS, metadata["model"], model)
-        return cls(path, model, tokenizer, tensors, metadata, config.get("documents"))
+        return cls(path, model, tokenizer, tensors, metadata, config.get("documents"), config.get("unknown"))
 
 
-def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer, documents: int | None = None) -> None:
+def write_config(
+    path: str | Path,
+    model: ModelConfig,
+    tokenizer: Tokenizer,
+    documents: int | None = None,
+    unknown: int | None = None,
+) -> None:
     """Write config.json and tokenizer.json, each atomically, into a folder that is made where it is not there yet.
 
-    documents: how many the training text has, None if that is not known.
+    documents: how many the training text has; unknown: how many of its tokens are the unknown one; None if that is not
+    known.
     """
     path = Path(path)
     try:
@@ -96,6 +105,7 @@ def write_config(path: str | Path, model: ModelConfig, tokenizer: Tokenizer, doc
         "vocabulary_size": tokenizer.vocabulary_size,
         "tokenizer_digest": tokenizer.digest,
         "documents": documents,
+        "unknown": unknown,
     }
     write_atomically(path / TOKENIZER, _to_bytes(tokenizer.to_json()))
     write_atomically(path / CONFIG, _to_bytes(content))
@@ -128,10 +138,10 @@ def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
             raise TidegateError(
                 f"{file}: {name} is {json.dumps(config.get(name))[:80]}, but a {kind.__name__} was wanted: {RESTORE}."
             )
-    if not (config.get("documents") is None or (type(config["documents"]) is int and config["documents"] >= 0)):
-        raise TidegateError(
-            f"{file}: documents is {json.dumps(config['documents'])[:80]}, but a count was wanted: {RESTORE}."
-        )
+    for name in ("documents", "unknown"):
+        count = config.get(name)
+        if not (count is None or (type(count) is int and count >= 0)):
+            raise TidegateError(f"{file}: {name} is {json.dumps(count)[:80]}, but a count was wanted: {RESTORE}.")
     return model_config(config["model"], str(file)), config
 
 

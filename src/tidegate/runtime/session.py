@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +34,15 @@ class Session:
     """answers given so far"""
     state: State | None = None
     """after the last answer; None before the first question"""
+    unknown: list[str] = field(default_factory=list)
+    """words of the last question that were read as unknown"""
 
     def ask(self, question: str, sampling: Sampling, max_tokens: int) -> Iterator[str]:
         """Yield the answer, piece by piece; whenever the caller stops listening, the conversation goes on after what
         was given of it. TidegateError for what the vocabulary lacks of the question."""
         first = self.state is None
         text = self.template.first_turn(question, self.system) if first else self.template.next_turn(question)
-        ids = encode_prompt(self.model.tokenizer, text)
+        ids, self.unknown = encode_prompt(self.model, text)
         state = self.state
         if state is None:
             _, state = self.model.step(self.model.tokenizer.document_id, self.model.initial_state())

@@ -94,7 +94,7 @@ class SentenceEncoder:
     def _read(self, pieces: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         document = np.array([self.tokenizer.document_id], np.uint32)
         if self.tokenizer.unknown_id is not None:  # whose bytes are not known
-            parts = [self.tokenizer.encode(piece) for piece in pieces]
+            parts = [self.tokenizer.encode_known(piece) for piece in pieces]
             ends = np.cumsum([len(part) for part in parts])  # the last of the word, after the document token
             return np.concatenate([document, *parts]), ends.astype(np.int64)
         ids = self.tokenizer.encode("".join(pieces))

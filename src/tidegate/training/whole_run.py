@@ -130,8 +130,9 @@ class Training:
         first = self.recorded or self.record
         first = dataclasses.replace(first, data=self.record.data, text_digest=self.record.text_digest)
         write_record(self.folder.record, first)
-        documents = len(self.prepared.train.document_starts)
-        write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents)
+        train = self.prepared.train
+        counts = len(train.document_starts), train.unknown_count
+        write_config(self.folder.path, self.record.model, self.prepared.tokenizer, *counts)
         if self.template is not None:
             write_template(self.folder.path, self.template)
         if self.recorded is None:
