@@ -8,8 +8,9 @@ import pytest
 
 from tests.training.run_folders import write_run
 from tidegate.training import comparison_picture
-from tidegate.training.comparison import BITS, NATS, _letter, groups_of
+from tidegate.training.comparison import BITS, _letter, groups_of
 from tidegate.training.comparison_picture import _characters, _is_drawable, draw_comparison
+from tidegate.training.events import NATS
 from tidegate.training.summary import summarize
 
 PNG = b"\x89PNG"

@@ -221,7 +221,7 @@ class ClassifyTask:
         probabilities = report.probabilities_of(logits, self.settings.multi_label, found.temperature)
         figures = report.figures_of(targets, probabilities)
         nats = figures.pop("nats_a_text")
-        return {"protocol": "validation texts, calibrated", "unit": "nats a text", "validation": nats, **figures}
+        return {"protocol": "validation texts, calibrated", "unit": "nats/text", "validation": nats, **figures}
 
     def write(self, path: Path, model: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """See `Task`."""

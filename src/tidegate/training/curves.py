@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tidegate.folder.atomic import write_atomically
-from tidegate.training.events import NATS, read_log
+from tidegate.training.events import read_log, unit_of
 
 SECONDS_BETWEEN = 30.0
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9541e", "#8a8f98"
@@ -60,7 +60,7 @@ def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> Non
             f"{y[low]:.3f}", (x[low], y[low]), textcoords="offset points", xytext=(0, 8), color=ORANGE, ha="center"
         )
     loss.set_title(title, loc="left")
-    loss.set_ylabel(f"loss, {evaluations[-1].get('unit', NATS) if evaluations else NATS}")
+    loss.set_ylabel(f"loss, {unit_of(evaluations[-1] if evaluations else {})}")
     rate.set_ylabel("rate")
     rate.set_xlabel("million tokens read")
     for axis in (loss, rate):

@@ -13,8 +13,13 @@ from typing import Any, Protocol
 from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 
-NATS = "nats a token"
+NATS = "nats/token"
 """the unit of a loss where an event names none"""
+
+
+def unit_of(event: dict[str, Any]) -> str:
+    """Return the unit of an event's loss; older logs have nats a text."""
+    return str(event.get("unit", NATS)).replace(" a ", "/")
 
 
 class Sink(Protocol):

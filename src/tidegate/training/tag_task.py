@@ -221,7 +221,7 @@ class TagTask:
             return {}
         tags, nats = self._predicted(state.tagger, self.validation)
         figures = report.figures(self.split.validation, tags)
-        return {"protocol": "validation sentences", "unit": "nats a token", "validation": nats, **figures}
+        return {"protocol": "validation sentences", "unit": "nats/token", "validation": nats, **figures}
 
     @torch.no_grad()
     def _predicted(self, tagger: Tagger, encoded: EncodedSentences) -> tuple[list[tuple[str, ...]], float]:
