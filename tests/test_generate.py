@@ -139,6 +139,8 @@ def test_a_given_prompt_leaves_standard_input_alone(run):
         ((), "龙".encode(), "'龙'"),
         ((), "春".encode()[:2], "not UTF-8"),
         (("--top-p", "2"), b"", "top_p is 2.0, but it must be from"),
+        (("--seed", "-1"), b"", "seed is -1, but it must be from 0 to 9,223,372,036,854,775,807."),
+        (("春",), b"", "Unknown flag or argument '春' (give the prompt as --prompt TEXT)."),
         (("--stop", ""), b"", "stop string"),
     ],
 )

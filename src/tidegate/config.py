@@ -24,7 +24,12 @@ def within(settings: object, name: str, low: float, high: float) -> None:
     """Check that a field has ``low <= value <= high``; NaN fails, None (not set) passes."""
     value = getattr(settings, name)
     if value is not None and not low <= value <= high:
-        raise TidegateError(f"{name} is {value}, but it must be from {low:g} to {high:g}.")
+        raise TidegateError(f"{name} is {value}, but it must be from {_plain(low)} to {_plain(high)}.")
+
+
+def _plain(number: float) -> str:
+    """Return a number without an exponent where it is whole."""
+    return f"{int(number):,}" if number == number // 1 and abs(number) < 2**64 else f"{number:g}"
 
 
 def check_paths(settings: object, *names: str) -> None:

@@ -178,6 +178,8 @@ class Flags:
         if unknown := re.search(r"unrecognized arguments: (\S+)", message):
             flag = unknown[1].split("=")[0].replace("_", "-")
             near = nearest(flag, ["--" + field.replace("_", "-") for field in known])
+            if "prompt" in known and not flag.startswith("-"):
+                near = " (give the prompt as --prompt TEXT)"
             return f"Unknown flag or argument {_shortened(flag)!r}{near}. {see}"
         if wrong := re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL):
             return f"--{wrong[1].replace('_', '-')}: {_plain(wrong[2])} {see}"
