@@ -139,7 +139,7 @@ def test_a_given_prompt_leaves_standard_input_alone(run):
         ((), "龙".encode(), "'龙'"),
         ((), "春".encode()[:2], "not UTF-8"),
         (("--top-p", "2"), b"", "top_p is 2.0, but it must be from"),
-        (("--seed", "-1"), b"", "seed is -1, but it must be from 0 to 9,223,372,036,854,775,807."),
+        (("--seed", "-1"), b"", "seed is -1, but it must be from 0 to 9223372036854775807."),
         (("春",), b"", "Unknown flag or argument '春' (give the prompt as --prompt TEXT)."),
         (("--stop", ""), b"", "stop string"),
     ],
@@ -249,8 +249,8 @@ def test_a_long_stretch_is_shown_by_its_ends():
 def test_what_novelty_cannot_do_is_said_before_anything_is_written(run, tmp_path, capsys):
     for words, said in (
         (("--novelty", "nowhere.txt"), "no file or folder 'nowhere.txt'"),
-        (("--novelty", "training"), "does not say what it learnt from"),
-        (("--novelty", "training", "--novelty", "a.txt"), "stands alone"),
+        (("--novelty", "training"), "does not say what it was trained on"),
+        (("--novelty", "training", "--novelty", "a.txt"), "must be the only one"),
         (("--novelty", "a.txt", "--max-tokens", "null"), "max_tokens is null"),
     ):
         assert main(["generate", run, *words]) == 2

@@ -34,7 +34,7 @@ class ChatSettings:
     session: str | None = None
     """File that keeps the conversation between two runs: the model's state, a few kilobytes."""
     system: str | None = None
-    """What a new conversation begins with, where the model learnt such beginnings."""
+    """What a new conversation begins with, where the model was trained on such beginnings."""
     template: str | None = None
     """How a conversation becomes a text, see tidegate finetune; by default that of the adapter or the model."""
     max_tokens: int = 400
@@ -54,7 +54,7 @@ def chat(settings: ChatSettings, sampling: Sampling) -> int:
     if file is not None and file.exists():
         session.restore(file)
     _say(f"Kernels: {native.describe(native.default_threads())}")
-    _say(f"{HELP}." + (f" Going on after {session.turns} answers." if session.turns else ""))
+    _say(f"{HELP}." + (f" Resuming after {session.turns} answers." if session.turns else ""))
     for question in _questions():
         if question == "/quit":
             break
@@ -94,7 +94,7 @@ def _template(settings: ChatSettings) -> ChatTemplate:
         if (template := read_template(folder)) is not None:
             return template
     raise TidegateError(
-        f"{settings.model} did not learn to answer (no chat_template.jinja in it): fine-tune it on conversations, "
+        f"{settings.model} was not trained to answer (it has no chat_template.jinja): fine-tune it on conversations, "
         f"tidegate finetune {settings.model} dialogues.jsonl --task chat, or try it with --template labels."
     )
 

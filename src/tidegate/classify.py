@@ -24,13 +24,13 @@ class ClassifySettings:
     model: str = ""
     """The classifier's folder, as tidegate finetune --task classify writes it."""
     data: str | None = None
-    """A file, folder or glob of texts; by default standard input, one text a line."""
+    """A file, folder or glob of texts; by default standard input, one text per line."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train."""
     encoding: str = "utf-8"
     """Encoding of that text; see tidegate train."""
     json: bool = False
-    """Print one JSON object a text, with the probabilities of all labels."""
+    """Print one JSON object per text, with the probabilities of all labels."""
 
     def __post_init__(self) -> None:
         check_paths(self, "model", "data")

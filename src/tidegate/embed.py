@@ -37,7 +37,7 @@ class EmbedSettings:
     model: str = ""
     """The folder of a language model or a classifier, or the name of a base model."""
     data: str | None = None
-    """A file, folder or glob of texts; by default standard input, one text a line."""
+    """A file, folder or glob of texts; by default standard input, one text per line."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train."""
     encoding: str = "utf-8"
@@ -48,7 +48,7 @@ class EmbedSettings:
     scale: bool = True
     """Give each vector the length 1, so that a product of two is their cosine; false: as they are."""
     out: str | None = None
-    """A .npy file, of all vectors, or a .jsonl, with a list a line; by default these lines are printed."""
+    """A .npy file, of all vectors, or a .jsonl, with a list per line; by default these lines are printed."""
 
     def __post_init__(self) -> None:
         check_paths(self, "model", "data", "out")

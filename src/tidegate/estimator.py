@@ -80,7 +80,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         if labels.ndim != 1 or len(labels) != len(texts):
             raise ValueError(f"y has the shape {labels.shape}, but one label for each of {len(texts)} texts is wanted.")
         if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            raise ValueError("y has NaN or infinite labels: leave these texts out.")
+            raise ValueError("y has NaN or infinite labels: omit these texts.")
         check_classification_targets(labels)
         classes = np.unique(labels)
         if len(classes) < 2:
@@ -89,7 +89,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         if len(set(names)) < len(names) or not all(names):
             raise ValueError(f"y has classes that are not told apart by their names: {', '.join(names)[:200]!r}.")
         if empty := [i for i, text in enumerate(texts) if not text.strip()]:
-            raise ValueError(f"Text {empty[0]} of X is empty, and nothing can be learnt from it: leave it out.")
+            raise ValueError(f"Text {empty[0]} of X is empty, and nothing can be learned from it: omit it.")
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             rows = (

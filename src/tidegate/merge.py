@@ -53,5 +53,5 @@ def merge(settings: MergeSettings) -> int:
     parameters = sum(tensor.size for tensor in tensors.values())
     title = f"{folder.model.layers}×{folder.model.hidden_size} {folder.model.cell} language model"
     write_card(out, Card(title, folder.model, parameters, rows, base=folder.path.resolve().name))
-    print(f"Merged: {out}   Have it write:  tidegate generate {out}")
+    print(f"Merged: {out}   Generate text:  tidegate generate {out}")
     return 0

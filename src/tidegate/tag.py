@@ -69,7 +69,7 @@ class TagSettings:
     model: str = ""
     """The tagger's folder, as tidegate finetune --task tag writes it."""
     data: str | None = None
-    """A file, folder or glob of texts; by default standard input, one sentence a line."""
+    """A file, folder or glob of texts; by default standard input, one sentence per line."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train."""
     encoding: str = "utf-8"

@@ -43,7 +43,7 @@ class Header(NamedTuple):
 def read_header(file: Path) -> Header:
     """Read the shapes and the metadata of a file's tensors, and no more of it; a TidegateError where it is none."""
     if not file.is_file():
-        raise TidegateError(f"{file} is missing: the training was stopped before it first saved; go on with it.")
+        raise TidegateError(f"{file} is missing: the training was stopped before it first saved; resume it.")
     try:
         with safetensors.safe_open(file, framework="np") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)

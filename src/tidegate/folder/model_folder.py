@@ -73,7 +73,7 @@ class ModelFolder:
         if not (path / WEIGHTS).is_file():
             raise TidegateError(
                 f"{path} has no {WEIGHTS} yet: its training was stopped before it first saved; "
-                f"go on with tidegate train --resume {path}."
+                f"resume it with tidegate train --resume {path}."
             )
         tensors, metadata = read_tensors(path / WEIGHTS, model, tokenizer.vocabulary_size)
         _check_fits(path / WEIGHTS, metadata["tokenizer_digest"], tokenizer)

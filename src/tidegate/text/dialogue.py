@@ -176,7 +176,7 @@ def _checked(where: str, turns: Any) -> tuple[Message, ...]:
         refuse_surrogates(content, place)
         found.append(message(role, content))
         if not found[-1].content:
-            raise TidegateError(f"{place} is empty: leave the conversation out, or give it a text.")
+            raise TidegateError(f"{place} is empty: omit the conversation, or give it a text.")
     if found[-1].role != "assistant":
         raise TidegateError(f"{where} ends with the {found[-1].role}'s message: an answer is what is learnt.")
     return tuple(found)

@@ -54,7 +54,7 @@ def prepare_dialogues(
     """
     train_part, held_out = _split(data, settings)
     if not train_part:
-        raise TidegateError("There is no conversation to learn from: give more, or a smaller --validation.")
+        raise TidegateError("There is no conversation to train on: give more, or a smaller --validation.")
     total = len(train_part) + len(held_out)
     texts = ([settings.template.segments(turns) for turns in part] for part in (train_part, held_out))
     rendered = [list(part) for part in texts]
@@ -100,7 +100,7 @@ def _check_marks(template: ChatTemplate, tokenizer: Tokenizer) -> None:
         shown = ", ".join(map(repr, missing[:5]))
         raise TidegateError(
             f"The chat template marks turns by {shown}, which the model's vocabulary ({tokenizer.kind}) lacks: give "
-            "--new-tokens add, leave --lora-rank out, or choose a --template of what it knows, such as labels."
+            "--new-tokens add, omit --lora-rank, or choose a --template of what it knows, such as labels."
         )
     # a word and the end after it: not one token together
     if len(tokenizer.encode(f" a{template.end}")) != len(tokenizer.encode(" a")) + len(tokenizer.encode(template.end)):
@@ -130,7 +130,7 @@ def _split(data: Sequence[str], settings: Settings) -> tuple[list[tuple[Message,
     if settings.validation_data:
         held_out = list(read_dialogues(find_dialogues(settings.validation_data), settings.encoding))
         if not held_out:
-            raise TidegateError("The validation conversations are empty: give some, or leave --validation-data out.")
+            raise TidegateError("The validation conversations are empty: give some, or omit --validation-data.")
         known = set(held_out)
         return [turns for turns in whole if turns not in known], held_out
     count = round(len(whole) * settings.validation)

@@ -183,7 +183,7 @@ def _labels(where: str, value: Any, how: LabelReading) -> tuple[str, ...]:
     """Return the labels that a value stands for; numbers are as good as names."""
     values = value if isinstance(value, list) else [value]
     if isinstance(value, list) and not how.multi_label:
-        raise TidegateError(f"{where} has a list of labels: give --multi-label, or one label a text.")
+        raise TidegateError(f"{where} has a list of labels: give --multi-label, or one label per text.")
     if not all(isinstance(one, str | int | float) for one in values):
         raise TidegateError(f"{where} has the label {str(value)[:80]!r}: a name or a number is wanted.")
     whole = (int(one) if isinstance(one, float) and one.is_integer() else one for one in values)  # 1.0 is 1

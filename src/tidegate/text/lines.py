@@ -25,7 +25,7 @@ def read_texts(data: str | None, columns: tuple[str, ...] = (), encoding: str = 
     if data is not None:
         return _documents(data, columns, encoding)
     if sys.stdin.isatty():
-        print("One text a line; Ctrl-D ends.", file=sys.stderr)
+        print("One text per line; Ctrl-D ends.", file=sys.stderr)
     if isinstance(sys.stdin, io.TextIOWrapper):
         return _lines(sys.stdin.buffer)
     return (line.rstrip("\r\n") for line in sys.stdin)

@@ -102,7 +102,7 @@ class ReversedStore(TokenStore):
     def __init__(self, store: TokenStore, document_id: int) -> None:
         """Look at a store the other way round; nothing is copied."""
         if store.is_marked:
-            raise ValueError("answers are learnt forward alone")
+            raise ValueError("answers are trained in forward direction only")
         starts, self._document_id = store.document_starts, document_id
         self._store, self._marks_from, self.is_marked = store, None, False
         # turned round, a document's token comes last: one step later it is the next one's first. A text that is cut
@@ -227,7 +227,7 @@ def _reopened(path: Path, size: int) -> BinaryIO:
     file = open(path, "r+b")  # noqa: SIM115  (the writer closes it)
     if file.seek(0, os.SEEK_END) < size:
         file.close()
-        raise TidegateError(f"{path} is shorter than it was: the preparation cannot go on with it.")
+        raise TidegateError(f"{path} is shorter than it was: the preparation cannot continue with it.")
     file.truncate(size)
     file.seek(size)
     return file

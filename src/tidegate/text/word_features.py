@@ -85,7 +85,7 @@ class SentenceEncoder:
         """Return a sentence of one token and more as numbers; a TidegateError where a token is empty."""
         tokens = [normalize(token).strip() for token in tokens]
         if not all(tokens):
-            raise TidegateError(f"Token {tokens.index('') + 1} of a sentence is empty: leave it out.")
+            raise TidegateError(f"Token {tokens.index('') + 1} of a sentence is empty: omit it.")
         ids, ends = self._read(spoken(tokens))
         words = [self._words.get(word_form(token), UNKNOWN) for token in tokens]
         spellings = [tuple(self._characters.get(c, UNKNOWN) for c in token[:LONGEST]) for token in tokens]

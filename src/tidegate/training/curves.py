@@ -35,7 +35,7 @@ class Curves:
 
 
 def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> None:
-    """Draw the losses, in nats a token or a text, over the tokens read, and the learning rate below them."""
+    """Draw the losses, in nats/token or a text, over the tokens read, and the learning rate below them."""
     # a step that was taken twice, after a return to an earlier state, is drawn as it was the last time
     steps = [e for _, e in sorted({e["step"]: e for e in events if e["event"] == "step"}.items())]
     evaluations = [e for e in events if e["event"] == "evaluation" and "validation" in e]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,14 @@ NATS = "nats/token"
 """the unit of a loss where an event names none"""
 
 
+def shown(figure: str) -> str:
+    """Return a figure's name in the log as a person reads it: ``test/nats_a_text`` is ``test, nats/text``."""
+    words = figure.replace("/", ", ").replace("peer_", "baseline_")
+    return re.sub(r"(nats|bits)_a_", r"\1/", words).replace("_", " ")
+
+
 def unit_of(event: dict[str, Any]) -> str:
-    """Return the unit of an event's loss; older logs have nats a text."""
+    """Return the unit of an event's loss; older logs write ``a`` for the slash."""
     return str(event.get("unit", NATS)).replace(" a ", "/")
 
 

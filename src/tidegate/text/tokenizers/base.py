@@ -137,5 +137,5 @@ def refuse_vocabulary(kind: str, vocabulary: int | None) -> None:
     """Raise a TidegateError if a size is given for a kind whose size is not chosen."""
     if vocabulary is not None:
         raise TidegateError(
-            f"A vocabulary of {vocabulary} was asked for, but {kind} set their own: leave it out, or take words or bpe."
+            f"A vocabulary of {vocabulary} was asked for, but {kind} set their own: omit it, or take words or bpe."
         )
