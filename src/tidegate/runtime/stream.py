@@ -94,8 +94,9 @@ def read_prompt(
         if accepted is not None:
             accepted(piece)
     if logits is None:
-        line_end = [tokenizer.document_id] if tokenizer.unreadable("\n") else tokenizer.encode_known("\n")
-        logits, state = model.read(line_end, state)
+        logits, state = model.read(
+            [tokenizer.document_id] if tokenizer.unreadable("\n") else tokenizer.encode_known("\n"), state
+        )
     return Reading(logits, state, tuple(recent), tuple(unknown))
 
 

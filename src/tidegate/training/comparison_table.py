@@ -61,7 +61,7 @@ def _fitted(console: Console, columns: list[str], dispensable: Sequence[str], ro
     """Return the table without as many columns as it takes to fit; a long name is folded before any of them goes, and
     again before the last ones do."""
     some = max(SHORTEST_NAME, console.width // 3)
-    steps = [("", None), *((name, some) for name in ("", *dispensable))]
+    steps: list[tuple[str, int | None]] = [("", None), *((name, some) for name in ("", *dispensable))]
     steps += [(name, SHORTEST_NAME) for name in ("", *_DISPENSABLE_LAST)]
     for unwanted, longest in steps:
         columns = [name for name in columns if name != unwanted]
