@@ -2,7 +2,7 @@
 
 It reads the opening of a tale and a Tang poem, character by character in windows of T steps with the state carried on
 (truncated backpropagation through time), and learns them by heart: within 2000 steps, about ten seconds, the loss falls
-from ln V, which is 4.11 nats a character, to below 0.25. Run it as it is, or with `--steps 200` for a shorter look.
+from ln V, which is 4.11 nats/character, to below 0.25. Run it as it is, or with `--steps 200` for a shorter look.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def first_values(rng: np.random.Generator) -> tuple[lstm.Parameters, output.Para
 
 
 def train(steps: int, seed: int = 0) -> tuple[float, str]:
-    """Train for so many windows; return the loss of the last 50, in nats a character, and a sample."""
+    """Train for so many windows; return the loss of the last 50, in nats/character, and a sample."""
     rng, one_hot, losses = np.random.default_rng(seed), np.eye(V), []
     p, p_out = first_values(rng)
     state = lstm.State(np.zeros((B, H)), np.zeros((B, H)))
@@ -56,7 +56,7 @@ def train(steps: int, seed: int = 0) -> tuple[float, str]:
             weight -= RATE * min(1, LARGEST / norm) * d
         losses.append(float(loss))
         if step % 100 == 0 or step == steps - 1:
-            print(f"step {step:4d}   {np.mean(losses[-50:]):.3f} nats a character", flush=True)
+            print(f"step {step:4d}   {np.mean(losses[-50:]):.3f} nats/character", flush=True)
     return float(np.mean(losses[-50:])), sample(p, p_out, rng)
 
 
@@ -75,4 +75,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="An LSTM language model from the equations alone.")
     parser.add_argument("--steps", type=int, default=2000, help="windows to train for")
     loss, text = train(parser.parse_args().steps)
-    print(f"\n{text}\n\n{loss:.3f} nats a character; knowing nothing costs ln V = {np.log(V):.3f}")
+    print(f"\n{text}\n\n{loss:.3f} nats/character; knowing nothing costs ln V = {np.log(V):.3f}")

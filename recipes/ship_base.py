@@ -82,18 +82,18 @@ def main() -> None:
         ],
         results=[
             (
-                f"{CARRIED.name}, held-out documents of these sources (one of fifty), bits a byte",
+                f"{CARRIED.name}, held-out documents of these sources (one of fifty), bits/byte",
                 f"{after.bits_a_byte:.4f}",
             ),
-            ("the same, nats a token", f"{after.nats_a_token:.4f}"),
-            ("the same before the rounding to int8, nats a token", f"{before.nats_a_token:.4f}"),
+            ("the same, nats/token", f"{after.nats_a_token:.4f}"),
+            ("the same before the rounding to int8, nats/token", f"{before.nats_a_token:.4f}"),
         ],
         command=f"tidegate train texts/{language}/train --validation-data texts/{language}/validation.jsonl "
         f"--config recipes/{out.name}.yaml",
         versions=list(record.surroundings.items()),
     )
     write_card(out, card)
-    print(f"{out}: {size:,} bytes; {before.nats_a_token:.4f} nats a token, rounded {after.nats_a_token:.4f}")
+    print(f"{out}: {size:,} bytes; {before.nats_a_token:.4f} nats/token, rounded {after.nats_a_token:.4f}")
 
 
 if __name__ == "__main__":

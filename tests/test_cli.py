@@ -107,7 +107,7 @@ BAD_WORDS = [
     (["train", "text.txt", "--minutes", "soon"], "--minutes: expected a number, but found 'soon'"),
     (["train", "text.txt", "--minutes", "nan"], "--minutes: expected a number, but found 'nan'"),
     (["train", "text.txt", "--config", "lone.yaml"], "--data: expected a list, but found 'text.txt'"),
-    (["train", "--resume", "folder", "--out", "other"], "leave --out other out"),
+    (["train", "--resume", "folder", "--out", "other"], "omit --out other"),
 ]
 
 

@@ -10,17 +10,19 @@ import sys
 
 import pytest
 
-from tests.runtime.small_models import small_model, write_folder
+from tests.runtime.small_models import random_tensors, small_model, write_folder
 from tidegate import generate as verb
 from tidegate import native
 from tidegate.cli import main
 from tidegate.config import DataConfig, ModelConfig, TrainingConfig
 from tidegate.errors import TidegateError
+from tidegate.folder.model_folder import write_config, write_weights
 from tidegate.generate import GenerateSettings, generate
 from tidegate.runtime.sampling import Sampling
 from tidegate.text.corpus import Piece
 from tidegate.text.overlap import overlaps
 from tidegate.text.prepare import prepare
+from tidegate.text.tokenizer import train
 from tidegate.training.record import RunRecord, write_record
 
 CODE = (
@@ -92,6 +94,17 @@ def test_stop_strings_and_limits_reach_the_text(run, capsys):
     assert capsys.readouterr().out.rstrip("\n") == (text[: text.find(stop, 1)]).rstrip("\n")
 
 
+def test_a_word_read_as_unknown_is_told_of(tmp_path, capsys):
+    tokenizer = train("words", [" the white Rabbit ran"])
+    config = ModelConfig(hidden_size=4)
+    write_config(tmp_path, config, tokenizer, unknown=3)
+    write_weights(tmp_path, random_tensors(config, tokenizer.vocabulary_size), tokenizer)
+    assert main(["generate", str(tmp_path), "--prompt", "Rabbit the Rabit", "--max-tokens", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Rabbit the Rabit")
+    assert "Not in the vocabulary, read as unknown: 'Rabit' (similar: 'Rabbit')." in err.splitlines()
+
+
 @pytest.mark.parametrize(("field", "value"), [("max_tokens", 0), ("num_samples", 0)])
 def test_a_value_out_of_range_is_refused(field, value):
     with pytest.raises(TidegateError, match=f"{field} is {value}, but it must be"):
@@ -126,6 +139,8 @@ def test_a_given_prompt_leaves_standard_input_alone(run):
         ((), "龙".encode(), "'龙'"),
         ((), "春".encode()[:2], "not UTF-8"),
         (("--top-p", "2"), b"", "top_p is 2.0, but it must be from"),
+        (("--seed", "-1"), b"", "seed is -1, but it must be from 0 to 9223372036854775807."),
+        (("春",), b"", "Unknown flag or argument '春' (give the prompt as --prompt TEXT)."),
         (("--stop", ""), b"", "stop string"),
     ],
 )
@@ -234,8 +249,8 @@ def test_a_long_stretch_is_shown_by_its_ends():
 def test_what_novelty_cannot_do_is_said_before_anything_is_written(run, tmp_path, capsys):
     for words, said in (
         (("--novelty", "nowhere.txt"), "no file or folder 'nowhere.txt'"),
-        (("--novelty", "training"), "does not say what it learnt from"),
-        (("--novelty", "training", "--novelty", "a.txt"), "stands alone"),
+        (("--novelty", "training"), "does not say what it was trained on"),
+        (("--novelty", "training", "--novelty", "a.txt"), "must be the only one"),
         (("--novelty", "a.txt", "--max-tokens", "null"), "max_tokens is null"),
     ):
         assert main(["generate", run, *words]) == 2

@@ -39,9 +39,9 @@ def test_the_report_says_what_was_found(here, capsys):
     assert rows["characters"] == "2,040 (3,000 bytes of UTF-8)"
     assert rows["scripts"].startswith("Latin 62.9%, spaces 19.1%, Han 11.2%")
     assert rows["longest line"] == "37 characters, in 文集/again.md"
-    assert rows["duplicates"].startswith("1 documents left out")
-    assert rows["left out"] == "1 × .png, which is no text; 1 documents without text"
-    assert rows["to learn from"] == "1,936 tokens"
+    assert rows["duplicates"].startswith("1 documents omitted")
+    assert rows["omitted"] == "1 × .png, which is no text; 1 documents without text"
+    assert rows["training set"] == "1,936 tokens"
 
 
 def test_json_has_the_same_for_programs(here, capsys):
@@ -71,7 +71,7 @@ def test_what_looks_wrong_is_said(here, capsys):
     assert "A line of 200,000 characters in data.txt is rarely text" in said
     assert "of the validation text is unknown to the vocabulary" in said
     assert main(["prepare", "data.txt", "--validation-data", "held.jsonl"]) == 0
-    assert "1 documents of the validation text stand in the training text" in capsys.readouterr().out
+    assert "1 documents of the validation text are also in the training text" in capsys.readouterr().out
 
 
 def test_text_comes_from_standard_input(here, capsys, monkeypatch):

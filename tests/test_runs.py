@@ -41,7 +41,8 @@ def order(lines):
     return [next(name for name in ("诗 大", "plain", "torn") if name in line) for line in lines[1:4]]
 
 
-def test_the_table(three, capsys):
+def test_the_table(three, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     lines = table(capsys)
     assert order(lines) == ["诗 大", "plain", "torn"]
     assert lines[0].split()[:4] == ["#", "run", "model", "tokenizer"]
@@ -84,8 +85,56 @@ def test_what_does_not_compare_is_marked(here, capsys):
     write_run(here / "runs/c", (2.0,), text="one", tokenizer="other")
     lines = table(capsys)
     assert [line.split()[1:3] for line in lines[1:4]] == [["a", "A"], ["c", "A"], ["b", "B"]]
-    assert any("losses compare within one text alone: A a.txt; B b.txt" in line for line in lines)
-    assert any("The tokenizers of text A differ: losses compare in bits a byte alone." in line for line in lines)
+    assert "The validation texts differ: compare losses only between runs of the same text." in lines
+    assert [line for line in lines if line.startswith("  ")] == ["  A  a.txt", "  B  b.txt"]
+    assert "The tokenizers of text A differ: compare these losses in bits/byte only." in lines
+
+
+LONG = "一次很长的训练，名字里有学习率和权重衰减-lr-0.003-wd-0.1"
+
+
+@pytest.fixture
+def every_task(here):
+    """Runs of all tasks, finished and not, with long names and long lists of texts."""
+    many = DataConfig(data=tuple(f"卷{number}.txt" for number in range(60)))
+    for number, final in enumerate((2.0, None, 2.2)):
+        write_run(here / f"runs/{LONG}-{number}", (3.0, 2.1), final=final, text="novel", data=many)
+    for number, final in enumerate((0.4, None)):
+        scores = {"accuracy": 0.91 - number / 100, "macro_f1": 0.85}
+        write_run(here / f"runs/评论-{number}", (0.6, 0.5), final=final, text="labels", task="classify", scores=scores)
+    write_run(here / "runs/entities", (0.3,), final=0.3, text="tags", task="tag", scores={"accuracy": 0.98, "f1": 0.77})
+    return here
+
+
+@pytest.mark.parametrize("width", [None, 80, 100, 160, 300])
+@pytest.mark.parametrize("only", ["", "评论", "entities", LONG])
+def test_every_line_fits_and_has_what_the_task_is_judged_by(every_task, capsys, monkeypatch, width, only):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if width is not None:
+        monkeypatch.setenv("COLUMNS", str(width))
+    lines = table(capsys, *sorted(f"runs/{path.name}" for path in (every_task / "runs").glob(f"{only}*")))
+    assert max(map(cell_len, lines)) <= (width or 80)
+    text = "\n".join(lines)
+    wanted = {LONG: ("2.0000", "~2.1000"), "评论": ("91.00%", "~90.00%"), "entities": ("77.00%",)}
+    for name in [only] if only else wanted:
+        assert all(figure in text for figure in wanted[name])
+    head = lines[0].split()
+    assert ("accuracy" in head) == (only != LONG)
+    assert ("nats/text" in head) == ("0.4000" in text)
+    assert only != "评论" or "nats/token" not in text
+    assert only != LONG or "nats/token" in head
+    assert only or "text" in head
+    if width == 300 and only in ("", LONG):
+        assert LONG in text
+
+
+def test_classifiers_of_one_data_set_compare_in_nats_of_a_text_whatever_their_tokenizers(here, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    for name, final in (("a", 0.5), ("b", 0.4)):
+        write_run(here / f"runs/{name}", (0.6,), final=final, task="classify", scores={"accuracy": 0.9})
+    lines = table(capsys)
+    assert [line.split()[1] for line in lines[1:3]] == ["b", "a"]
+    assert "bits/byte" not in "".join(lines)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
@@ -95,7 +144,7 @@ def test_a_narrow_terminal_gets_fewer_columns(three, capsys, monkeypatch, width)
     monkeypatch.setenv("TERM", "xterm")
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in table(capsys)[:4]]
     assert all(cell_len(line) <= width for line in lines)
-    assert "nats" in lines[0]
+    assert "nats/token" in lines[0]
     assert ("started" in lines[0]) == (width == 200)
     assert order(lines) == ["诗 大", "plain", "torn"]
 
@@ -131,7 +180,7 @@ def test_folders_of_runs_and_runs(here, capsys):
 def test_a_picture(three, capsys):
     assert main(["runs", "--plot", "runs/comparison.png"]) == 0
     assert (three / "runs/comparison.png").read_bytes().startswith(b"\x89PNG")
-    assert "2 runs; 1 without a loss" in capsys.readouterr().err
+    assert "2 runs; 1 without a comparable loss omitted" in capsys.readouterr().err
     assert len(table(capsys)) > 4  # the picture is no run
 
 

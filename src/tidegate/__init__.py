@@ -1,4 +1,4 @@
-"""Tidegate: train a recurrent language model from raw text, look inside it, and have it write.
+"""Tidegate: train a recurrent language model from raw text, look inside it, and generate text with it.
 
 >>> import tidegate
 >>> for piece in tidegate.load("runs/shakespeare").stream("ROMEO:"):  # doctest: +SKIP

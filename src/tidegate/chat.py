@@ -16,6 +16,7 @@ from tidegate.runtime.model import Model, load
 from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.session import Session
+from tidegate.runtime.stream import read_as_unknown
 from tidegate.text.chat_template import ChatTemplate
 from tidegate.text.conversations.message import message
 from tidegate.text.messages import complain, say
@@ -38,7 +39,7 @@ class ChatSettings:
     session: str | None = None
     """File that keeps the conversation between two runs: the model's state, a few kilobytes."""
     system: str | None = None
-    """What a new conversation begins with, where the model learnt such beginnings."""
+    """What a new conversation begins with, where the model was trained on such beginnings."""
     template: str | None = None
     """How a conversation becomes a text, see tidegate finetune; by default that of the adapter or the model."""
     single_turn: bool | None = None
@@ -65,7 +66,7 @@ def chat(settings: ChatSettings, sampling: Sampling) -> int:
     if file is not None and is_there(file):
         session.restore(file)
     say(f"Kernels: {native.describe(native.threads())}")
-    say(f"{HELP}." + (f" Going on after {session.turns} answers." if session.turns else ""))
+    say(f"{HELP}." + (f" Resuming after {session.turns} answers." if session.turns else ""))
     if chat.single_turn:
         say(ALONE)
     for question in _questions():
@@ -88,7 +89,9 @@ def _answer(session: Session, question: str, sampling: Sampling, max_tokens: int
     try:
         answer = session.ask(question, sampling, max_tokens)
         try:
-            for piece in answer:
+            for number, piece in enumerate(answer):
+                if not number and session.unknown:
+                    say(read_as_unknown(session.unknown, session.model.tokenizer))
                 out.write(piece)
         except KeyboardInterrupt:
             answer.close()  # it then takes the conversation on
@@ -104,7 +107,7 @@ def _chat(settings: ChatSettings, model: Model) -> Chat:
         chat = model.read_chat()
         if chat is None:
             raise TidegateError(
-                f"{settings.model} did not learn to answer (no chat_template.jinja in it): fine-tune it on "
+                f"{settings.model} was not trained to answer (it has no chat_template.jinja): fine-tune it on "
                 f"conversations, tidegate finetune {settings.model} dialogues.jsonl --task chat, or try it with "
                 "--template labels."
             )

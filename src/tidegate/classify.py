@@ -35,7 +35,7 @@ class ClassifySettings:
     """The classifier's folder, as tidegate finetune --task classify writes it."""
     data: str | None = None
     """A file, folder or glob of texts: each line of a .txt, each row of a table, each item of JSON, a whole page. By
-    default standard input, one text a line."""
+    default standard input, one text per line."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train. By default those of the training texts, where it has
     them."""
@@ -47,7 +47,7 @@ class ClassifySettings:
     """A .csv, .tsv or .jsonl for the texts with all columns of the data, and the columns label and probability after
     them; by default a line for each text is printed."""
     json: bool = False
-    """Print one JSON object a text, with the probabilities of all labels; with --out, write these too, into a
+    """Print one JSON object per text, with the probabilities of all labels; with --out, write these too, into a
     .jsonl."""
     threads: int | None = None
     """CPU threads at most, one for each CPU by default; fewer run where fewer prove faster. The result is the same."""

@@ -64,17 +64,17 @@ VERBS = {
         ),
         "Train a language model from raw text.",
         (
-            ("tidegate train", "learn from Shakespeare, which comes along"),
-            ("tidegate train --corpus tang-poems --minutes 10", "learn from 46,979 Tang poems, for ten minutes"),
-            ("tidegate train my-novel.txt", "learn from a text of your own, character by character"),
-            ("tidegate train texts/ --tokenizer bpe --epochs 3", "learn from a folder of texts, in pairs of bytes"),
+            ("tidegate train", "train on the bundled Shakespeare"),
+            ("tidegate train --corpus tang-poems --minutes 10", "train on 46,979 Tang poems, for ten minutes"),
+            ("tidegate train my-novel.txt", "train on your own text, character by character"),
+            ("tidegate train texts/ --tokenizer bpe --epochs 3", "train on a folder of texts, with byte pairs (BPE)"),
             (
                 "tidegate train my-novel.txt --preset small --minutes 20",
-                "choose the rest by time, text and machine",
+                "choose the other settings by time, text and machine",
             ),
             ("tidegate train my-novel.txt --find-lr", "find a learning rate first"),
             ("tidegate train --config recipes/tiny-shakespeare.yaml input.txt", "repeat a known result"),
-            ("tidegate train --resume runs/my-novel", "go on with a run that was stopped"),
+            ("tidegate train --resume runs/my-novel", "resume a run that was stopped"),
         ),
         texts="data",
         exclusive=HORIZONS,
@@ -89,27 +89,27 @@ VERBS = {
             "tidegate.config:TrainingConfig",
             "tidegate.config:RunConfig",
         ),
-        "Have a model go on learning, from a text of your own.",
+        "Fine-tune a model on your own text.",
         (
-            ("tidegate finetune base-en my-novel.txt --minutes 20", "a model that knows English learns a novel"),
-            ("tidegate finetune runs/shakespeare sonnets.txt --old training", "and say what it forgot"),
+            ("tidegate finetune base-en my-novel.txt --minutes 20", "fine-tune a model of English on a novel"),
+            ("tidegate finetune runs/shakespeare sonnets.txt --old training", "and measure what it forgot"),
             (
                 "tidegate finetune runs/shakespeare sonnets.txt --old training --replay 0.1",
-                "and forget less: a tenth of the lanes go on with the old text",
+                "and forget less: a tenth of the batch reads the old text",
             ),
             (
                 "tidegate finetune base-en letters.txt --lora-rank 8",
-                "learn a small adapter, and leave the model as it is",
+                "train a small adapter; the model does not change",
             ),
             (
                 "tidegate finetune base-en reviews.csv --task classify",
-                "learn to label texts, from a table with the columns text and label",
+                "train a classifier, from a table with the columns text and label",
             ),
             (
                 "tidegate finetune base-en train.conll --task tag --test-data test.conll",
-                "learn to tag tokens, from columns of tokens and tags",
+                "train a tagger, from columns of tokens and tags",
             ),
-            ("tidegate finetune --resume runs/base-en-my-novel", "go on with a run that was stopped"),
+            ("tidegate finetune --resume runs/base-en-my-novel", "resume a run that was stopped"),
         ),
         positional="model",
         texts="data",
@@ -120,7 +120,7 @@ VERBS = {
     "merge": Verb(
         "tidegate.merge:merge",
         ("tidegate.merge:MergeSettings",),
-        "Take an adapter's changes into a model; needs no PyTorch.",
+        "Merge an adapter into a model; needs no PyTorch.",
         (
             ("tidegate merge base-en --adapter runs/letters --out letters", "a model folder of its own"),
             ("tidegate merge base-en --adapter one --adapter two --out both", "of two adapters, which add up"),
@@ -130,7 +130,7 @@ VERBS = {
     "import": Verb(
         "tidegate.import_model:import_model",
         ("tidegate.import_model:ImportSettings",),
-        "Take a torch.nn language model's weights; needs no PyTorch.",
+        "Import the weights of a torch.nn language model; needs no PyTorch.",
         (
             ("tidegate import lstm.safetensors --vocabulary chars.json --out runs/lstm", "a model of characters"),
             ("tidegate import ptb.safetensors --vocabulary words.txt --tokens whitespace --out runs/ptb", "of words"),
@@ -140,30 +140,30 @@ VERBS = {
     "prepare": Verb(
         "tidegate.prepare:prepare",
         ("tidegate.config:DataConfig", "tidegate.prepare:PrepareSettings"),
-        "Read text, say what it has, and prepare it for training.",
+        "Read text, report what it has, and prepare it for training.",
         (
-            ("tidegate prepare novels/", "files, documents, characters, scripts, duplicates, what was left out"),
+            ("tidegate prepare novels/", "files, documents, characters, scripts, duplicates, what was omitted"),
             ("tidegate prepare novels/ --encoding auto", "the same, where files are in GB18030, Big5, UTF-16 …"),
             ("tidegate prepare reviews.csv --columns review", "the text in a column of a table"),
-            ("zcat dump.gz | tidegate prepare - --tokenizer bpe", "from standard input, in pairs of bytes"),
+            ("zcat dump.gz | tidegate prepare - --tokenizer bpe", "from standard input, with byte pairs (BPE)"),
         ),
         texts="data",
     ),
     "generate": Verb(
         "tidegate.generate:generate",
         ("tidegate.generate:GenerateSettings", "tidegate.runtime.sampling:Sampling"),
-        "Have a model write; needs no PyTorch.",
+        "Generate text with a model; needs no PyTorch.",
         (
-            ("tidegate generate runs/shakespeare --prompt 'ROMEO:'", "go on from a prompt"),
+            ("tidegate generate runs/shakespeare --prompt 'ROMEO:'", "continue a prompt"),
             (
                 "tidegate generate runs/tang-poems --prompt 春 --num-samples 3 --seed 7",
                 "three samples, the same every time",
             ),
-            ("tidegate generate runs/shakespeare --temperature 0.5 --max-tokens 2000", "calmer and longer"),
-            ("cat chapter.txt | tidegate generate runs/my-novel", "go on from a text, however long"),
+            ("tidegate generate runs/shakespeare --temperature 0.5 --max-tokens 2000", "more predictable, and longer"),
+            ("cat chapter.txt | tidegate generate runs/my-novel", "continue a text of any length"),
             (
                 "tidegate generate runs/my-novel --novelty training",
-                "and say how much of it stands in the training text",
+                "and report how much of it is copied from the training text",
             ),
             ("tidegate generate runs/my-novel --novelty books/", "or in other texts"),
         ),
@@ -172,21 +172,21 @@ VERBS = {
     "chat": Verb(
         "tidegate.chat:chat",
         ("tidegate.chat:ChatSettings", "tidegate.runtime.sampling:Sampling"),
-        "Talk with a model that learnt to answer; needs no PyTorch.",
+        "Chat with a model that was trained on conversations; needs no PyTorch.",
         (
             ("tidegate chat runs/base-en-dialogues", "a conversation; Ctrl-D or /quit ends it"),
-            ("tidegate chat runs/helper --session anna.state", "one that goes on next time, from a few kilobytes"),
+            ("tidegate chat runs/helper --session anna.state", "one that can be resumed, from a few kilobytes"),
             ("tidegate chat base-en --adapter runs/customer-a", "with an adapter"),
-            ("echo 'What is a tide?' | tidegate chat runs/helper", "one question a line, from a pipe"),
+            ("echo 'What is a tide?' | tidegate chat runs/helper", "one question per line, from a pipe"),
         ),
         positional="model",
     ),
     "classify": Verb(
         "tidegate.classify:classify",
         ("tidegate.classify:ClassifySettings",),
-        "Label texts by a model that learnt labels; needs no PyTorch.",
+        "Label texts with a classifier; needs no PyTorch.",
         (
-            ("cat texts.txt | tidegate classify runs/reviews", "one text a line: its label and how likely it is"),
+            ("cat texts.txt | tidegate classify runs/reviews", "one text per line: its label and probability"),
             (
                 "tidegate classify runs/reviews --data new.csv --out labelled.csv",
                 "a table, with all its columns and those of label and probability",
@@ -198,18 +198,21 @@ VERBS = {
     "tag": Verb(
         "tidegate.tag:tag",
         ("tidegate.tag:TagSettings",),
-        "Tag the tokens of text by a model that learnt tags; needs no PyTorch.",
+        "Tag the tokens of text with a tagger; needs no PyTorch.",
         (
-            ("cat text.txt | tidegate tag runs/entities", "one sentence a line: its tokens and their tags"),
+            ("cat text.txt | tidegate tag runs/entities", "one sentence per line: its tokens and their tags"),
             ("tidegate tag runs/entities --data notes.txt --form colour", "the text, its entities in colours"),
-            ("tidegate tag runs/entities --data notes.txt --form json", "an object a sentence, for a program to read"),
+            (
+                "tidegate tag runs/entities --data notes.txt --form json",
+                "one object per sentence, for a program to read",
+            ),
         ),
         positional="model",
     ),
     "embed": Verb(
         "tidegate.embed:embed",
         ("tidegate.embed:EmbedSettings",),
-        "Turn texts into vectors, to compare and search them by; needs no PyTorch.",
+        "Turn texts into vectors, for comparison and search; needs no PyTorch.",
         (
             ("cat texts.txt | tidegate embed base-en", "a JSON list of numbers for each line"),
             ("tidegate embed base-zh --data notes/ --whole-files --out notes.npy", "an array with a row for each file"),
@@ -219,13 +222,13 @@ VERBS = {
     "evaluate": Verb(
         "tidegate.evaluate:evaluate",
         ("tidegate.config:EvaluateConfig",),
-        "Measure a model on a text: nats, perplexity, bits a byte.",
+        "Evaluate a model on a text: nats/token, perplexity, bits/byte.",
         (
             ("tidegate evaluate runs/shakespeare", "on the validation text of its training"),
             ("tidegate evaluate runs/shakespeare --data sonnets.txt", "on another text"),
             (
                 "tidegate evaluate runs/ptb --data ptb.test.txt --lanes 1 --neural-cache 2000 --dynamic",
-                "also with a model that goes on learning as it reads",
+                "also with dynamic evaluation, which trains on what it has read",
             ),
             ("tidegate evaluate runs/shakespeare --json", "for a program to read"),
         ),
@@ -279,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
             raise
-        complain(PROGRAM, "The memory does not suffice: choose a smaller --hidden-size, --lanes or --window.")
+        complain(PROGRAM, "There is not enough memory: choose a smaller --hidden-size, --lanes or --window.")
         return 2
     except ImportError as error:
         if (error.name or "").split(".")[0] == "tidegate":
@@ -344,16 +347,16 @@ def _dispatch(words: list[str]) -> int:
 def overview() -> str:
     """Return the text of ``tidegate --help``."""
     lines = [
-        f"{PROGRAM} {tidegate.__version__}: recurrent language models, from raw text to a model that writes.",
+        f"{PROGRAM} {tidegate.__version__}: recurrent language models, from raw text to a model that generates text.",
         "",
-        f"usage: {PROGRAM} COMMAND [options]     ({PROGRAM} COMMAND --help tells all about one)",
+        f"usage: {PROGRAM} COMMAND [options]     ({PROGRAM} COMMAND --help describes one)",
         "",
         *(f"  {name:<10} {verb.summary}" for name, verb in VERBS.items()),
         "",
-        "to begin with:",
-        f"  {PROGRAM} train --minutes 3                    learn from Shakespeare for three minutes",
-        f"  {PROGRAM} generate runs/shakespeare            have the model write",
-        f"  {PROGRAM} train my-text.txt                    learn from a text of your own",
+        "to start:",
+        f"  {PROGRAM} train --minutes 3                    train on Shakespeare for three minutes",
+        f"  {PROGRAM} generate runs/shakespeare            generate text",
+        f"  {PROGRAM} train my-text.txt                    train on your own text",
     ]
     return "\n".join(lines)
 

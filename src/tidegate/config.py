@@ -35,7 +35,12 @@ def within(settings: object, name: str, low: float, high: float) -> None:
         raise TidegateError(f"{name} is {value!r}, but it must be {kind} from {low:g} to {high:g}.")
     object.__setattr__(settings, name, plain)
     if not low <= plain <= high:
-        raise TidegateError(f"{name} is {value}, but it must be from {low:g} to {high:g}.")
+        raise TidegateError(f"{name} is {value}, but it must be from {_plain(low)} to {_plain(high)}.")
+
+
+def _plain(number: float) -> str:
+    """Return a number without an exponent where it is whole."""
+    return f"{int(number)}" if number == number // 1 and abs(number) < 2**64 else f"{number:g}"
 
 
 def check_paths(settings: object, *names: str) -> None:
@@ -124,7 +129,7 @@ class ModelConfig:
     block: Block = "residual"
     """residual: x + dropout(cell(rmsnorm(x))), which trains far better; plain: the classical stack of cells."""
     tied: bool = False
-    """Share one matrix between the embedding and the output layer."""
+    """Use one matrix for both the embedding and the output layer."""
     direction: Direction = "forward"
     """backward: it reads each document from its end; such a model cannot write, but a classifier may have one beside
     the one that reads forward."""
@@ -145,7 +150,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The text to learn from, and how it is cut into tokens."""
+    """The training text, and how it is cut into tokens."""
 
     data: tuple[str, ...] = ()
     """Files (.txt, .md, .jsonl, .csv, .tsv, .html, .parquet; also in .gz, .xz, .zst, .zip), folders, globs, or - for
@@ -158,9 +163,9 @@ class DataConfig:
     vocabulary: int | None = None
     """Largest number of tokens for words, whitespace and bpe; by default 20000, 100000 and 4096."""
     validation: float = 0.1
-    """Share of the text, its end, that is kept for validation; 0 for none."""
+    """Fraction of the text, at its end, that is held out for validation; 0 for none."""
     validation_data: str | None = None
-    """A file, folder or glob to validate on instead."""
+    """A file, folder or glob that is the validation set instead."""
     encoding: str = "utf-8"
     """Encoding of the files: utf-8, gb18030, big5, utf-16, latin-1 …, or auto for a guess, file by file. A byte-order
     mark goes before it."""
@@ -182,7 +187,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the model learns. One horizon is given: epochs, steps, tokens or minutes."""
+    """How the model is trained. One horizon is given: epochs, steps, tokens or minutes."""
 
     lanes: int = 32
     """Batch size, B: streams read side by side; by default 32, fewer where a run would have under 300 steps."""
@@ -194,12 +199,12 @@ class TrainingConfig:
     warmup: int = 50
     """Steps over which the learning rate rises from 0, but at most a tenth of the run."""
     schedule: Schedule = "linear"
-    """How the rate falls after the warm-up: along a straight line, or along half a cosine; triangular: it rises over
-    the first tenth of the run, whatever the warm-up, and falls along a straight line (ULMFiT)."""
+    """How the learning rate falls after the warm-up: linearly, or along half a cosine; triangular: it rises over the
+    first tenth of the run, whatever the warm-up, and falls linearly (ULMFiT)."""
     final_rate: float = 0.0
-    """Share of the learning rate at which the schedule ends."""
+    """Fraction of the learning rate at which the schedule ends."""
     weight_decay: float = 0.4
-    """AdamW's decay, on matrices alone."""
+    """AdamW's weight decay, of matrices only."""
     beta1: float = 0.9
     """AdamW's decay of the mean gradient."""
     beta2: float = 0.99
@@ -210,22 +215,22 @@ class TrainingConfig:
     clip: float = 1.0
     """Largest norm of the whole gradient."""
     dropout: float = 0.0
-    """Share of units dropped after the embedding and after each cell, one mask a window and lane (variational)."""
+    """Fraction of units dropped after the embedding and after each cell, one mask per window and stream."""
     input_dropout: float | None = None
-    """Share of units dropped before the first cell; by default that of --dropout."""
+    """Fraction of units dropped before the first cell; by default that of --dropout."""
     output_dropout: float | None = None
-    """Share of units dropped before the output layer; by default none, in plain blocks that of --dropout."""
+    """Fraction of units dropped before the output layer; by default none, in plain blocks that of --dropout."""
     embedding_dropout: float = 0.0
-    """Share of the vocabulary whose tokens are dropped from a window's inputs."""
+    """Fraction of the vocabulary whose tokens are dropped from a window's inputs."""
     weight_dropout: float = 0.0
-    """Share of the weights of W_hh dropped in a window (DropConnect, as in AWD-LSTM)."""
+    """Fraction of the weights of W_hh dropped in a window (DropConnect, as in AWD-LSTM)."""
     ar: float = 0.0
     """Activation regularization: factor on the mean square of the last cell's outputs, after dropout."""
     tar: float = 0.0
     """Temporal activation regularization: factor on the mean square of their change from step to step."""
     ema: float = 0.0
-    """Keep a moving average of the weights, of this decay a step (0.99 or 0.999), which is evaluated and saved in their
-    place; 0: none."""
+    """Keep a moving average of the weights, with this decay per step (0.99 or 0.999), which is evaluated and saved
+    instead of them; 0: none."""
     output_sample: int | None = None
     """Compute the loss of each window, while training, among so many tokens of the vocabulary, drawn by how often the
     text has them (importance sampling), and not among all: a large vocabulary then costs little."""
@@ -309,20 +314,21 @@ class RunConfig:
     """How the run starts, and where it is kept."""
 
     preset: PresetName | None = None
-    """Choose the model's size, and by what this machine reads in the time (--minutes, else 10) regularisation, rate and
-    evaluations: tiny 1×128, small 2×256, medium 2×512 or large 3×1024. What is given besides wins."""
+    """Choose the model's size: tiny 1×128, small 2×256, medium 2×512 or large 3×1024. Regularization, learning rate and
+    evaluations follow from what this machine reads in the time (--minutes, else 10). Other flags override it."""
     find_lr: bool = False
-    """Train nothing: find a learning rate in 150 steps of a throw-away model, draw the curve, say how to go on."""
+    """Do not train: find a learning rate in 150 steps of a temporary model, draw the curve, and print the command to
+    train with it."""
     given: frozenset[str] = field(default=frozenset(), metadata={"flag": False})
     """Names of the settings that a flag or a YAML file gave; not a flag itself."""
     out: str | None = None
     """Folder for the model; by default a new one under runs/, named after the text."""
     resume: str | None = None
-    """Folder of a run to go on with, bit for bit as if it had never stopped."""
+    """Folder of a run to resume, bit for bit as if it had never stopped."""
     cache: str | None = None
     """Folder for prepared texts; by default TIDEGATE_CACHE, or tidegate in the user's cache folder."""
     processes: int | None = None
-    """Processes that prepare the text; by default one a core, or one for a small text."""
+    """Processes that prepare the text; by default one per core, or one for a small text."""
 
     def __post_init__(self) -> None:
         check_paths(self, "out", "resume", "cache")
@@ -336,8 +342,8 @@ class RunConfig:
         for name in ("preset", "find_lr"):
             if self.resume is not None and getattr(self, name):
                 raise TidegateError(
-                    f"--{name.replace('_', '-')} is for a new run, but --resume {self.resume} goes on with recorded "
-                    "settings: leave one of them out."
+                    f"--{name.replace('_', '-')} is for a new run, but --resume {self.resume} uses the recorded "
+                    "settings: omit one of them."
                 )
 
 
@@ -358,18 +364,18 @@ class EvaluateConfig:
     window: int = 256
     """Tokens that the protocol window… reads from the initial state."""
     lanes: int = 20
-    """Equal parts that carried… reads side by side, the state carried through each; 1 is exact, and slow."""
+    """Equal parts of the text that carried… reads in parallel, the state carried through each; 1 is exact, and slow."""
     dynamic: bool = False
-    """Measure also with dynamic evaluation: the model learns from each window after it has predicted it."""
+    """Measure also with dynamic evaluation: the model is trained on each window after it has predicted it."""
     dynamic_rate: float | None = None
-    """Its rate; what of these settings is not given is chosen on the validation text of the training."""
+    """Its learning rate; of these settings, those not given are chosen on the validation text of the training."""
     dynamic_decay: float | None = None
     """How far its weights go back, after each window, to those of the training."""
     neural_cache: int | None = None
     """Measure also with a neural cache of so many steps, such as 2000: tokens that came after a like state are
     likelier."""
     cache_weight: float | None = None
-    """Its share of the probability."""
+    """Its fraction of the probability."""
     cache_sharpness: float | None = None
     """Factor on the products of states by which it remembers."""
     json: bool = False

@@ -39,7 +39,7 @@ class EmbedSettings:
     """The folder of a language model or a classifier, or the name of a base model."""
     data: str | None = None
     """A file, folder or glob of texts: each line of a .txt, each row of a table, each item of JSON, a whole page. By
-    default standard input, one text a line."""
+    default standard input, one text per line."""
     columns: tuple[str, ...] = ()
     """Its columns or fields that hold text; see tidegate train."""
     encoding: str = "utf-8"
@@ -52,7 +52,7 @@ class EmbedSettings:
     scale: bool = True
     """Give each vector the length 1, so that a product of two is their cosine; false: as they are."""
     out: str | None = None
-    """A .npy file, of all vectors, or a .jsonl, with a list a line; by default these lines are printed."""
+    """A .npy file, of all vectors, or a .jsonl, with a list per line; by default these lines are printed."""
     threads: int | None = None
     """CPU threads at most, one for each CPU by default; fewer run where fewer prove faster. The result is the same."""
 

@@ -92,7 +92,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         if len(set(names)) < len(names) or not all(names):
             raise ValueError(f"y has classes that are not told apart by their names: {', '.join(names)[:200]!r}.")
         if empty := [i for i, text in enumerate(texts) if not text.strip()]:
-            raise ValueError(f"Text {empty[0]} of X is empty, and nothing can be learnt from it: leave it out.")
+            raise ValueError(f"Text {empty[0]} of X is empty, and nothing can be learned from it: omit it.")
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             rows = (

@@ -125,7 +125,7 @@ def _text(config: EvaluateConfig, folder: ModelFolder, console: Console) -> tupl
     record = read_record(run.record)
     if record.tuning is not None and record.tuning.task != "lm":
         raise TidegateError(
-            f"{folder.path} learnt from conversations, and the loss of their answers is in its card: name a text to "
+            f"{folder.path} was trained on conversations, and the loss of their answers is in its card: name a text to "
             "measure by --data."
         )
     prepared: Prepared = prepare_text(record.data, config.cache, console, folder.tokenizer).read_as(direction)
@@ -154,7 +154,7 @@ def _print_table(console: Console, what: str, store: TokenStore, results: dict[s
         )
     table = Table()
     table.add_column("protocol", overflow="fold")
-    for figure in ("nats a token", "perplexity", "bits a byte", "bits a character"):
+    for figure in ("nats/token", "perplexity", "bits/byte", "bits/character"):
         table.add_column(figure)
     for name, loss in results.items():
         table.add_row(name, *(f"{value:.4f}" for value in loss.figures().values()))

@@ -26,7 +26,7 @@ def finetune(
             raise TidegateError("No model is named: give the folder of one, or the name of a base model.")
         if asked and not learns_labels:
             raise TidegateError(
-                f"{asked[0]} is of the tasks classify and tag, but the task is {tuning.task}: leave one out."
+                f"{asked[0]} is of the tasks classify and tag, but the task is {tuning.task}: omit one of them."
             )
         if learns_labels:
             if not data.data:
@@ -36,7 +36,7 @@ def finetune(
                 )
             foreign = {*WITHOUT_EFFECT[tuning.task], *(OF_TAG if tuning.task == "classify" else OF_CLASSIFY)}
             for name in sorted(run.given & foreign):
-                raise TidegateError(f"{name} is nothing that the task {tuning.task} knows: leave it out.")
+                raise TidegateError(f"{name} is nothing that the task {tuning.task} knows: omit it.")
         if tuning.task in TALKS:
             for name in sorted(run.given & {"corpus", "processes"}):
                 raise TidegateError(f"{name} has no effect on the task {tuning.task}: leave it out.")

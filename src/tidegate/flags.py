@@ -205,6 +205,8 @@ class Flags:
             flag = unknown[1].split("=")[0].replace("_", "-")
             meant = _of_same_meaning(flag.lstrip("-").replace("-", "_"), known)
             near = nearest(meant or flag, ["--" + field.replace("_", "-") for field in known])
+            if "prompt" in known and not flag.startswith("-"):
+                near = " (give the prompt as --prompt TEXT)"
             return f"Unknown flag or argument {_shortened(flag)!r}{near}. {see}"
         if wrong := re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL):
             return f"--{wrong[1].replace('_', '-')}: {_plain(wrong[2])} {see}"

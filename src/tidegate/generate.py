@@ -19,7 +19,7 @@ from tidegate.errors import TidegateError
 from tidegate.runtime.model import Model, load
 from tidegate.runtime.output import Output
 from tidegate.runtime.sampling import Sampling
-from tidegate.runtime.stream import read_prompt, write
+from tidegate.runtime.stream import read_as_unknown, read_prompt, write
 from tidegate.text.messages import say
 
 if TYPE_CHECKING:
@@ -38,25 +38,25 @@ STRETCH_SHOWN = 160
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """What is written, and how much of it."""
+    """What is generated, and how much of it."""
 
     model: str
     """The model folder."""
     prompt: str = ""
-    """The text to go on from; - reads it from standard input, as does a pipe or a file there without a prompt."""
+    """The text to continue; - reads it from standard input, as does a pipe or a file there without a prompt."""
     max_tokens: int | None = 500
     """Longest text, in tokens; null: without end (Ctrl-C stops it)."""
     num_samples: int = 1
-    """Number of texts to write."""
+    """Number of samples to generate."""
     stop: tuple[str, ...] = ()
     """End the text before this string; may be given several times."""
     end_at_document: bool = True
-    """End a text where the model ends the document; false: go on within it."""
+    """End a text where the model ends the document; false: continue within it."""
     echo: bool = True
     """Write the prompt before the text (one from standard input: before the first text alone)."""
     novelty: tuple[str, ...] = ()
     """Say how much of each text stands word for word in a corpus: a file, folder or glob (several times for several),
-    or the word training for what the model itself learnt from."""
+    or the word training for the model's own training text."""
     adapter: tuple[str, ...] = ()
     """The folder of an adapter to the model (of finetune --lora-rank); may be given several times, they add up."""
     threads: int | None = None
@@ -73,8 +73,8 @@ class GenerateSettings:
             raise TidegateError("novelty compares a text that has ended, but max_tokens is null: give it a number.")
         if TRAINING in self.novelty and len(self.novelty) > 1:
             raise TidegateError(
-                f"novelty is {', '.join(self.novelty)}, but {TRAINING} stands alone: leave the others out, or name a "
-                f"file or folder of that name as ./{TRAINING}."
+                f"novelty is {', '.join(self.novelty)}, but {TRAINING} must be the only one: omit the others, or "
+                f"name a file or folder of that name as ./{TRAINING}."
             )
 
 
@@ -109,6 +109,8 @@ def _write_samples(model: Model, settings: GenerateSettings, sampling: Sampling,
     else:
         reading = read_prompt(model, settings.prompt, window=window)
         echo = model.tokenizer.normalize(settings.prompt) if settings.echo else ""
+    if reading.unknown:
+        say(read_as_unknown(reading.unknown, model.tokenizer))
     for sample in range(settings.num_samples):
         if settings.num_samples > 1:
             say(f"--- sample {sample + 1} of {settings.num_samples} ---")
@@ -153,17 +155,19 @@ def _find_corpus(settings: GenerateSettings) -> Corpus:
         return Corpus(", ".join(settings.novelty), partial(_read_sources, find_sources(settings.novelty)))
     path = RunFolder(Path(settings.model)).record
     if not path.is_file():
-        raise TidegateError(f"{settings.model} does not say what it learnt from: name the text, --novelty FILE.")
+        raise TidegateError(f"{settings.model} does not say what it was trained on: name the text, --novelty FILE.")
     record = read_record(path)
     if record.tuning is not None and record.tuning.task != "lm":
-        raise TidegateError(f"{settings.model} learnt from conversations: name a text to compare with, --novelty FILE.")
+        raise TidegateError(
+            f"{settings.model} was trained on conversations: name a text to compare with, --novelty FILE."
+        )
     data = record.data.data or (embedded_corpus(record.data.corpus),)
     held_out = () if record.data.validation_data is None else (record.data.validation_data,)
     try:
         find_sources([*data, *held_out])
     except TidegateError as error:
         raise TidegateError(
-            f"{error} It is what the model learnt from; where that lies elsewhere now, name it: --novelty FILE."
+            f"{error} It is the model's training text; if it has moved, give its path: --novelty FILE."
         ) from None
     pieces = partial(
         training_pieces,

@@ -26,7 +26,7 @@ class GradcheckSettings:
     steps: int = 5
     """Steps of the sequence, T."""
     batch: int = 3
-    """Lanes, B."""
+    """Batch size, B."""
     inputs: int = 4
     """Size of x_t, I."""
     hidden: int = 7

@@ -48,7 +48,7 @@ class ImportSettings:
     weights: str
     """A .safetensors file of a torch.nn-style state dict."""
     vocabulary: str | None = None
-    """The tokens in the order of their numbers: a file with one a line, or JSON, a list or an object of numbers by
+    """The tokens in the order of their numbers: a file with one per line, or JSON, a list or an object of numbers by
     token. <unk>, <eos> (a line's end) and <s> or <bos> (a document's beginning) are known."""
     tokens: Kind = "characters"
     """What the tokens are: characters, words, or whitespace (what stands between spaces, as in PTB and WikiText: a
@@ -88,7 +88,7 @@ def import_model(settings: ImportSettings) -> int:
         ("vocabulary", Path(settings.vocabulary or "").name),
     ]
     write_card(out, Card(title, config, sum(t.size for t in tensors.values()), rows, imported=True))
-    show(f"Imported: {out}   Have it write:  tidegate generate {out}")
+    show(f"Imported: {out}   Generate text:  tidegate generate {out}")
     return 0
 
 
@@ -211,7 +211,9 @@ def _vocabulary(path: Path, V: int) -> list[str]:
         if not all(isinstance(name, str) for name in names):
             raise ValueError("its tokens are not all strings")
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise TidegateError(f"{path} cannot be read as a vocabulary ({error}): one token a line, or JSON.") from None
+        raise TidegateError(
+            f"{path} cannot be read as a vocabulary ({error}): give one token per line, or JSON."
+        ) from None
     if len(names) != V:
         raise TidegateError(
             f"{path} has {len(names):,} tokens, but the embedding has {V:,} rows: a token is missing or too many, or "

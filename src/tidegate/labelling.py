@@ -55,14 +55,14 @@ any, so that the same flags compare recipes"""
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Of ``--task classify`` and ``--task tag``: where the labels stand, and how they are learnt."""
+    """Of ``--task classify`` and ``--task tag``: where the labels are, and how they are learned."""
 
     recipe: Recipe = "ulmfit"
-    """Of classify and tag, how the model learns labels: ulmfit, first as a language model of the task's text, then by
-    the labels; direct, by the labels alone; fast, with the model's weights as they are; scratch, from none of them.
-    Of tag the default is fast, where no text without labels is given: its states do as well, in half the time."""
+    """Of classify and tag: ulmfit, fine-tune the language model on the task's text, then train on the labels; direct,
+    train all weights on the labels; fast, do not change the language model; scratch, start from random weights. Of tag
+    the default is fast where no unlabelled text is given: its results are as good, in half the time."""
     unlabelled: tuple[str, ...] = ()
-    """More text of the task, without labels, that ulmfit's language model learns from; may be given several times."""
+    """More text of the task, without labels, that ulmfit's language model is trained on; may be given several times."""
     language_epochs: float = 2.0
     """Passes of ulmfit's language model over the task's text. Where it is not given, --minutes is the time of both, of
     which the language model has half; another horizon is of the labels alone."""
@@ -80,11 +80,10 @@ class LabelConfig:
     class_weights: ClassWeights = "none"
     """Of classify: balanced, each class counts alike in the loss, however few texts it has."""
     ngrams: bool = True
-    """Of classify: count n-grams as well, and add what they say with the weight that the validation texts find; of 32
-    labels at most."""
+    """Of classify: use n-gram counts too, with a weight that is fitted on the validation texts; for at most 32
+    labels."""
     longest: int = 1024
-    """Of classify: tokens at the end of a text that its gradient reaches; what stands before them is read all the
-    same."""
+    """Of classify: tokens at the end of a text that its gradient reaches; the tokens before them are only read."""
     token_column: int | str | None = None
     """Of tag: the column of the token, its number, counted from 1, or from the end from -1 down, or, of a table or
     JSON, its name; by default the first, of CoNLL-U the second, of a table the one called token or word."""
@@ -124,7 +123,7 @@ class LabelConfig:
             raise TidegateError("label_column is empty, but it must name a column or a field: give its name.")
         if self.unlabelled and self.recipe != "ulmfit":
             raise TidegateError(
-                f"unlabelled text is learnt by the recipe ulmfit alone, but recipe is {self.recipe}: leave one out."
+                f"unlabelled text is used by the recipe ulmfit only, but recipe is {self.recipe}: omit one of them."
             )
 
     def chosen(self, task: str, given: frozenset[str]) -> LabelConfig:

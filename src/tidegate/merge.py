@@ -45,7 +45,8 @@ def merge(settings: MergeSettings) -> int:
     check_tensors(tensors, folder.model, V, "The merged model")  # before anything is written
     places = [*map(Path, reversed(settings.adapter)), folder.path]
     chat = first_chat(places)
-    write_config(out, folder.model, folder.tokenizer, folder.documents, None if chat is None else chat.template)
+    template = None if chat is None else chat.template
+    write_config(out, folder.model, folder.tokenizer, folder.documents, folder.unknown, template)
     write_weights(out, tensors, folder.tokenizer)
     if chat is not None:
         write_chat(out, chat)
@@ -55,5 +56,5 @@ def merge(settings: MergeSettings) -> int:
     title = f"{folder.model.layers}×{folder.model.hidden_size} {folder.model.cell} language model"
     verb = "generate" if chat is None else "chat"
     write_card(out, Card(title, folder.model, parameters, rows, base=folder.path.resolve().name, verb=verb))
-    show(f"Merged: {out}   {'Have it write' if chat is None else 'Talk with it'}:  tidegate {verb} {out}")
+    show(f"Merged: {out}   {'Generate text' if chat is None else 'Chat'}:  tidegate {verb} {out}")
     return 0

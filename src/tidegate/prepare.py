@@ -30,7 +30,7 @@ class PrepareSettings:
     cache: str | None = None
     """Folder for prepared texts; by default TIDEGATE_CACHE, or tidegate in the user's cache folder."""
     processes: int | None = None
-    """Processes that prepare the text; by default one a core, or one for a small text."""
+    """Processes that prepare the text; by default one per core, or one for a small text."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -86,14 +86,14 @@ def _rows(prepared: Prepared, seconds: float) -> Iterator[tuple[str, str]]:
     others = len(found.scripts) - len(shares[:SCRIPTS])
     yield "scripts", ", ".join(shares[:SCRIPTS]) + (f" and {others} more" if others else "")
     yield "longest line", f"{found.longest_line:,} characters, in {found.longest_line_in}"
-    yield "duplicates", f"{found.duplicates:,} documents left out, the same text came before"
-    yield "left out", _left_out(prepared)
+    yield "duplicates", f"{found.duplicates:,} documents omitted, the same text came before"
+    yield "omitted", _left_out(prepared)
     yield "tokenizer", f"{prepared.tokenizer.kind}, {prepared.tokenizer.vocabulary_size:,} tokens"
-    yield "to learn from", f"{len(prepared.train):,} tokens"
+    yield "training set", f"{len(prepared.train):,} tokens"
     if validation is not None:
         unknown = f", {_unknown(prepared):,} of them unknown" if _unknown(prepared) else ""
-        yield "to validate on", f"{len(validation):,} tokens{unknown}"
-    yield "time", f"{seconds:.1f} s" + (", found as it was prepared before" if prepared.reused else "")
+        yield "validation set", f"{len(validation):,} tokens{unknown}"
+    yield "time", f"{seconds:.1f} s" + (", already prepared" if prepared.reused else "")
 
 
 def _left_out(prepared: Prepared) -> str:
@@ -114,7 +114,7 @@ def _warnings(prepared: Prepared) -> Iterator[str]:
             "see whether it is data, or a page without line ends."
         )
     if found.shared:
-        yield f"{found.shared:,} documents of the validation text stand in the training text as well."
+        yield f"{found.shared:,} documents of the validation text are also in the training text."
     validation = prepared.validation
     if validation is not None and _unknown(prepared) > len(validation) / 100:
         yield (

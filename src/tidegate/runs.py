@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
 from tidegate.config import check_paths
@@ -17,12 +15,11 @@ from tidegate.errors import TidegateError, nearest
 from tidegate.text.console import Console
 from tidegate.text.messages import show_json
 from tidegate.text.printable import one_line
-from tidegate.training.comparison import BITS, NATS, Group, groups_of
+from tidegate.training.comparison import Group, group_of, groups_of
+from tidegate.training.comparison_table import print_table
 from tidegate.training.summary import RunSummary, find_runs, summarize
 
 Order = Literal["best", "name", "started", "tokens", "time", "speed", "parameters"]
-WIDE = 250
-"""Columns of the table where no terminal limits them."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,10 @@ def runs(settings: RunsSettings) -> int:
     ordered = _ordered(found, groups, settings.sort)
     names = _names(places)
     numbers = {run.path: number for number, run in enumerate(ordered, 1)}
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDE
     if settings.json:
         show_json([_as_object(run, names[run.path], groups) for run in ordered], indent=1)
     else:
-        _print_table(console, ordered, names, groups)
+        print_table(Console(), ordered, names, groups)
     if settings.plot is not None:
         _plot(Path(settings.plot), groups, names, numbers, Console(stderr=True))
     return 0
@@ -78,8 +72,8 @@ def _plot(
     drawn = draw_comparison(path, groups, names, numbers)
     if not drawn:
         raise TidegateError("No run has a validation loss yet, so there is nothing to draw: wait for an evaluation.")
-    left_out = len(numbers) - drawn
-    rest = f"; {left_out} without a loss that compares left out" if left_out else ""
+    omitted = len(numbers) - drawn
+    rest = f"; {omitted} without a comparable loss omitted" if omitted else ""
     console.print(Text(f"Picture: {path}   ({drawn} runs{rest})"), soft_wrap=True)
 
 
@@ -112,108 +106,9 @@ def _ordered(found: Sequence[RunSummary], groups: Sequence[Group], order: Order)
 
 
 def _rank(run: RunSummary, groups: Sequence[Group]) -> tuple[int, float]:
-    number, group = _group_of(run, groups)
+    number, group = group_of(run, groups)
     loss = group.loss(run)
     return number, math.inf if loss is None else loss
-
-
-def _group_of(run: RunSummary, groups: Sequence[Group]) -> tuple[int, Group]:
-    return next((number, group) for number, group in enumerate(groups) if any(run is other for other in group.runs))
-
-
-def _print_table(
-    console: Console, ordered: Sequence[RunSummary], names: Mapping[Path, str], groups: Sequence[Group]
-) -> None:
-    columns = {
-        "#": "right", "run": "left", "text": "left", "model": "left", "tokenizer": "left", "parameters": "right",
-        "state": "left", "tokens": "right", "time": "right", "tokens/s": "right", NATS: "right", BITS: "right",
-        **dict.fromkeys(_OF_LABELS, "right"), "started": "left",
-    }  # fmt: skip
-    rows = [_row(number, run, names[run.path], groups) for number, run in enumerate(ordered, 1)]
-    if len(groups) < 2:
-        del columns["text"]
-    for name in _OF_LABELS:
-        if not any(row[name].plain for row in rows):
-            del columns[name]
-    # where the terminal is narrow, less is shown, but what is shown is whole
-    for dispensable in ("", *_DISPENSABLE):
-        columns.pop(dispensable, None)
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for name, side in columns.items():
-            table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
-        for row in rows:
-            table.add_row(*(row[name] for name in columns))
-        if Measurement.get(console, console.options.update(width=WIDE), table).maximum <= console.width:
-            break
-    console.print(table)
-    for line in _notes(ordered, names, groups):
-        console.print(Text(line), soft_wrap=True)
-
-
-def _row(number: int, run: RunSummary, name: str, groups: Sequence[Group]) -> dict[str, Text]:
-    cells = {"#": str(number), "run": name, "state": run.state}
-    if run.state == "broken":
-        return {column: Text(cells.get(column, ""), "red") for column in (*_ROW_OF_ALL, *_OF_LABELS, NATS, BITS)}
-    _, group = _group_of(run, groups)
-    on_the_way = "" if run.best_evaluation is None else f"~{run.best_evaluation:.4f}"
-    cells |= {
-        "text": group.letter,
-        "model": run.model,
-        "tokenizer": run.tokenizer,
-        "parameters": "" if run.parameters is None else f"{run.parameters:,}",
-        "state": run.state if run.state == "finished" else f"{run.state}, {run.progress:.0%}",
-        "tokens": f"{run.tokens:,}",
-        "time": _duration(run.seconds),
-        "tokens/s": "" if run.tokens_a_second is None else f"{run.tokens_a_second:,.0f}",
-        NATS: on_the_way if run.final_nats is None else f"{run.final_nats:.4f}",
-        BITS: "" if run.final_bits is None else f"{run.final_bits:.4f}",
-        "started": run.started[:16].replace("T", " "),
-    }
-    for name, figures in _OF_LABELS.items():
-        found = [run.figures[one] for one in figures if one in run.figures]
-        cells[name] = f"{found[0]:.2%}" if found else ""
-    styles = {"state": "green" if run.state == "running" else "", group.unit: "bold green" if group.best is run else ""}
-    return {column: Text(one_line(cell), styles.get(column, "")) for column, cell in cells.items()}
-
-
-_OF_LABELS = {
-    "accuracy": ("validation/accuracy",),
-    "F1": ("validation/f1", "validation/macro_f1"),
-}
-"""columns of runs that learn labels, and which figure each shows: the F1 of entities, or the mean of the classes'"""
-_ROW_OF_ALL = ("#", "run", "text", "model", "tokenizer", "parameters", "state", "tokens", "time", "tokens/s", "started")
-
-
-_DISPENSABLE = ("started", "tokens/s", "parameters", "time", "tokenizer", "tokens", "text", "model", "state")
-"""Columns in the order in which a narrow terminal goes without them."""
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def _notes(ordered: Sequence[RunSummary], names: Mapping[Path, str], groups: Sequence[Group]) -> list[str]:
-    """Return what one must know to read the table."""
-    notes = []
-    if protocols := ", ".join(sorted({run.protocol for run in ordered if run.protocol})):
-        notes.append(
-            f"Losses: {protocols}, of the validation text at the end; ~ the lowest on the way, of its beginning."
-        )
-    for unit in sorted({run.unit for run in ordered} - {NATS}):
-        runs = ", ".join(names[run.path] for run in ordered if run.unit == unit)
-        notes.append(f"In {unit}, not a token: {one_line(runs)}.")
-    if any(figure in run.figures for run in ordered for figures in _OF_LABELS.values() for figure in figures):
-        notes.append("Accuracy and F1, of classes the mean of theirs: of the validation part, at the end.")
-    if len(groups) > 1:
-        texts = "; ".join(f"{group.letter} {one_line(group.text)}" for group in groups)
-        notes.append(f"The validation texts differ, and losses compare within one text alone: {texts}.")
-    if mixed := [group.letter for group in groups if group.unit == BITS]:
-        where = f" of text {', '.join(mixed)}" if len(groups) > 1 else ""
-        notes.append(f"The tokenizers{where} differ: losses compare in bits a byte alone.")
-    notes += [f"{names[run.path]}: {one_line(run.problem or '')}" for run in ordered if run.state == "broken"]
-    return ["", *notes] if notes else []
 
 
 def _as_object(run: RunSummary, name: str, groups: Sequence[Group]) -> dict[str, Any]:
@@ -225,4 +120,4 @@ def _as_object(run: RunSummary, name: str, groups: Sequence[Group]) -> dict[str,
         "evaluations": [evaluation._asdict() for evaluation in run.evaluations],
         "figures": {name: value if math.isfinite(value) else None for name, value in run.figures.items()},
     }
-    return values | {"validation_text": None if run.state == "broken" else _group_of(run, groups)[1].letter}
+    return values | {"validation_text": None if run.state == "broken" else group_of(run, groups)[1].letter}

@@ -35,13 +35,13 @@ class TuningConfig:
     """Where a fine-tuning starts, and what of the model it changes."""
 
     model: str = ""
-    """The model to start from: its folder, or the name of a base model that comes along. Of classify and tag it may be
-    a classifier as well; where its labels are those of the task, it goes on with what it knows of them."""
+    """The model to start from: its folder, or the name of a bundled base model. Of classify and tag it may be
+    a classifier as well; where its labels are those of the task, training continues from what it knows of them."""
     task: Task = "lm"
-    """What is learnt: lm, to go on with a text like that of the data; chat or instruct, to answer, from conversations
+    """What is trained: lm, to continue texts like those of the data; chat or instruct, to answer, from conversations
     (messages as OpenAI or ShareGPT writes them; instruction, input and output; columns of questions and answers; the
-    exports of ChatGPT and Telegram), of which only answers are learnt; classify, to label texts, from tables, .jsonl or
-    a folder of folders; tag, to tag the tokens of sentences, from columns, .conllu or .jsonl."""
+    exports of ChatGPT and Telegram), with the loss on the answers only; classify, to label texts, from tables, .jsonl
+    or a folder of folders; tag, to tag the tokens of sentences, from columns, .conllu or .jsonl."""
     template: str | None = None
     """How a conversation becomes a text: turns (each marked by a control character), labels (User:, Assistant:) or
     labels-zh, or a file in Jinja2; by default that of the model, or turns. It is kept with the model."""
@@ -52,33 +52,34 @@ class TuningConfig:
     """Characters or words that the model's vocabulary lacks: add them to it; leave them unknown; or replace the
     vocabulary by that of the new text. Tokens that stay are matched by their text. Bytes and bpe lack nothing."""
     direction: Direction | None = None
-    """From which end the model reads each document, of the task lm: backward turns a model round that read forward, as
-    the second model of a classifier wants it (--backward); by default that of the model."""
+    """Of the task lm: from which end the model reads each document; backward fine-tunes a forward model to read
+    backward, as the second model of a classifier must (--backward); by default that of the model."""
     freeze: tuple[str, ...] = ()
     """A part whose weights stay as they are: embedding, blocks or output; may be given several times."""
     layer_rate: float = 1.0
     """Factor on the learning rate from each layer to the one below it; 0.4 is about ULMFiT's 1 / 2.6."""
     thaw: float = 0.0
-    """Share of the run over which the layers begin to learn, one after another from the top; 0: all from the start."""
+    """Gradual unfreezing: fraction of the run over which the layers begin to train, one by one from the top; 0: all
+    train from the start."""
     lora_rank: int | None = None
-    """Learn, in place of the weights, low-rank changes of this rank to them, and keep these apart as an adapter; by
-    default at a rate of 0.01 without decay."""
+    """Train low-rank changes of this rank instead of the weights, and save them as an adapter; by default with a
+    learning rate of 0.01 and no weight decay."""
     lora_alpha: float | None = None
     """Factor of the changes times the rank; by default twice the rank."""
     lora_parts: tuple[str, ...] = LORA_PARTS
     """What the changes are made to: weight_ih, weight_hh, embedding, output; by default all four."""
     old: str | None = None
-    """A text of what the model knew before, measured before and after, so that one sees what was forgotten; the word
-    training stands for what the model itself learnt from."""
+    """A text like those that the model was trained on before; it is measured before and after, to show what was
+    forgotten. The word training stands for the model's own training text."""
     replay: float = 0.0
-    """Share of the lanes that go on reading the old text, against forgetting; wants --old."""
+    """Fraction of the batch that reads the old text, against forgetting; needs --old."""
 
     def __post_init__(self) -> None:
         check_paths(self, "old", "template")
         for name in ("template", "assistant"):
             if getattr(self, name) is not None and self.task not in TALKS:
                 raise TidegateError(
-                    f"{name} is {getattr(self, name)}, but the task {self.task} has no conversations: leave it out."
+                    f"{name} is {getattr(self, name)}, but the task {self.task} has no conversations: omit it."
                 )
         one_of(self, "task", Task)
         one_of(self, "new_tokens", NewTokens)
@@ -101,15 +102,15 @@ class TuningConfig:
                 if part not in known:
                     raise TidegateError(f"{name} is {part!r}, but it must be one of {', '.join(known)}.")
         if set(self.freeze) == set(PARTS):
-            raise TidegateError("freeze names all parts of the model, so nothing would learn: leave one out.")
+            raise TidegateError("freeze names all parts of the model, so nothing would learn: omit one of them.")
         if self.replay and self.old is None:
             raise TidegateError(f"replay is {self.replay:g}, but there is no old text to read: name it by --old.")
         if self.task in ("classify", "tag"):
             for name in ("lora_rank", "old"):
                 if getattr(self, name) is not None:
-                    raise TidegateError(f"{name} is of a language model, but the task is {self.task}: leave it out.")
+                    raise TidegateError(f"{name} is of a language model, but the task is {self.task}: omit it.")
             if "output" in self.freeze:
-                raise TidegateError(f"freeze names output, which is what the task {self.task} learns: leave it out.")
+                raise TidegateError(f"freeze names output, which is what the task {self.task} learns: omit it.")
         if self.lora_rank is not None:
             self._check_adapter()
         elif self.lora_alpha is not None:
@@ -121,11 +122,11 @@ class TuningConfig:
         for name, default in (("freeze", ()), ("layer_rate", 1.0), ("thaw", 0.0)):
             if getattr(self, name) != default:
                 raise TidegateError(
-                    f"{name} says how the model's own weights learn, but with --lora-rank these stay: leave one out."
+                    f"{name} says how the model's own weights learn, but with --lora-rank these stay: omit one of them."
                 )
         if self.new_tokens == "replace":
             raise TidegateError(
-                "new_tokens is replace, but an adapter belongs to the model and its vocabulary: leave one out."
+                "new_tokens is replace, but an adapter belongs to the model and its vocabulary: omit one of them."
             )
 
     @property

@@ -137,7 +137,7 @@ def test_a_resumed_adapter_wants_its_own_model(place, tmp_path):
         (["base", "old.txt", "--lora-rank", "999"], "rank of at most"),
         (["base", "new.txt", "--lora-rank", "2"], "unknown to the model"),
         (["base", "new.txt", "--lanes", "1", "--old", "old.txt", "--replay", "0.5"], "lanes is 1"),
-        (["base", "new.txt", "--lora-rank", "2", "--new-tokens", "replace"], "leave one out"),
+        (["base", "new.txt", "--lora-rank", "2", "--new-tokens", "replace"], "omit one of them"),
         (["base", "new.txt", "--replay", "0.1"], "no old text"),
         (["base", "new.txt", "--freeze", "embeddings"], "must be one of"),
         (["base", "new.txt", "--freeze", "embedding", "--freeze", "blocks", "--freeze", "output"], "nothing would"),
@@ -274,7 +274,7 @@ def test_a_loaded_model_chats(helper):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["chat", "base"], "did not learn to answer"),
+        (["chat", "base"], "was not trained to answer"),
         (["chat", "base", "--template", "label"], "did you mean 'labels'"),
         (["chat", "helper", "--session", "new.txt"], "cannot be read as a session"),
         (["chat", "helper", "--max-tokens", "0"], "max_tokens is 0"),
@@ -285,7 +285,7 @@ def test_a_loaded_model_chats(helper):
         (["finetune", "base", "dialogues.jsonl", "--task", "chat", "--columns", "text"], "has no field 'text'"),
         (["finetune", "base", "new.txt", "--assistant", "Ben"], "assistant is Ben, but the task lm"),
         (["finetune", "base", "dialogues.jsonl", "--task", "chat", "--template", "bad.jinja"], "a loop within a loop"),
-        (["finetune", "base", "dialogues.jsonl", "--template", "turns"], "leave it out"),
+        (["finetune", "base", "dialogues.jsonl", "--template", "turns"], "omit it"),
         (["finetune", "base", "--task", "chat"], "No conversations are named"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

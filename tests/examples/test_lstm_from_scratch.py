@@ -26,7 +26,7 @@ def example() -> ModuleType:
 
 
 def test_the_loss_falls_to_the_stated_value(example: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    stated = re.search(r"within (\d+) steps.* nats a character, to below (\d\.\d+)\.", str(example.__doc__), re.DOTALL)
+    stated = re.search(r"within (\d+) steps.* nats/character, to below (\d\.\d+)\.", str(example.__doc__), re.DOTALL)
     assert stated is not None
     loss, text = example.train(int(stated[1]))
     assert loss < float(stated[2])
@@ -37,13 +37,13 @@ def test_the_loss_falls_to_the_stated_value(example: ModuleType, capsys: pytest.
 
 
 def test_the_stated_start_is_ln_v(example: ModuleType) -> None:
-    assert f"{np.log(example.V):.2f} nats a character" in str(example.__doc__)
+    assert f"{np.log(example.V):.2f} nats/character" in str(example.__doc__)
 
 
 def test_it_runs_as_a_command() -> None:
     command = [sys.executable, str(PATH), "--steps", "3"]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
-    assert "nats a character; knowing nothing costs ln V" in done.stdout
+    assert "nats/character; knowing nothing costs ln V" in done.stdout
 
 
 def test_it_is_short_and_needs_the_theory_alone() -> None:

@@ -18,7 +18,7 @@ CARD = Card(
     parameters=1_234_567,
     data=[("text", "唐詩/三百首.txt"), ("digest", "ab12")],
     training=[("steps", "100")],
-    results=[("carried, nats a token", "1.4523"), ("window256 | bits a byte", "2.1")],
+    results=[("carried, nats/token", "1.4523"), ("window256 | bits/byte", "2.1")],
     samples=["春眠不覺曉，\n處處聞啼鳥。", "a ```` fence"],
     command="tidegate train 唐詩 --minutes 3",
     versions=[("numpy", "2.4")],
@@ -32,7 +32,7 @@ def test_it_holds_what_it_was_given(tmp_path):
     for part in (
         "1,234,567",
         "| text | 唐詩/三百首.txt |",
-        "| carried, nats a token | 1.4523 |",
+        "| carried, nats/token | 1.4523 |",
         "春眠不覺曉，\n處處聞啼鳥。",
     ):
         assert part in text
@@ -44,7 +44,7 @@ def test_it_holds_what_it_was_given(tmp_path):
     ):
         assert part in text
     assert "gru_reset_before" in text
-    assert r"window256 \| bits a byte" in text
+    assert r"window256 \| bits/byte" in text
     assert text.endswith(".\n")
 
 

@@ -171,7 +171,7 @@ def test_what_is_no_model_folder_is_told_so(path, tmp_path):
 
 def test_a_run_stopped_before_its_first_save_is_told_so(tmp_path):
     write_config(tmp_path / "run", ModelConfig(), tokenizer_of())
-    with pytest.raises(TidegateError, match=r"stopped before it first saved; go on with tidegate train --resume"):
+    with pytest.raises(TidegateError, match=r"stopped before it first saved; resume it with tidegate train --resume"):
         ModelFolder.read(tmp_path / "run")
 
 

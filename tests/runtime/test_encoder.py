@@ -11,7 +11,9 @@ from tests.runtime.small_models import FORMS as ALL_FORMS
 from tests.runtime.small_models import random_tensors
 from tidegate.runtime import encoder as module
 from tidegate.runtime import stack
-from tidegate.runtime.encoder import Encoder, shared_out
+from tidegate.runtime.encoder import Encoder, shared_out, text_ids
+from tidegate.text.tokenizer import train
+from tidegate.text.word_features import SentenceEncoder, WordVocabulary
 
 FORMS = [form for form in ALL_FORMS if form.tied and form.embedding_size]
 VOCABULARY = 11
@@ -70,3 +72,13 @@ def test_lanes_are_about_as_long(lengths, lanes):
     longest = max(sum(lengths[i] for i in lane) for lane in found)
     least = max(max(lengths), sum(lengths) / lanes)
     assert longest <= max(least, sum(lengths) / len(found) + max(lengths))
+
+
+@pytest.mark.parametrize("kind", ["words", "whitespace"])
+def test_a_first_word_is_the_one_that_the_vocabulary_has_after_a_space(kind):
+    """Of a text to classify and of a sentence to tag, in training as in use."""
+    tokenizer = train(kind, [" Alice saw the Cat"])
+    wanted = [tokenizer.document_id, *tokenizer.encode(" Alice saw").tolist()]
+    assert text_ids(tokenizer, "Alice saw").tolist() == wanted
+    sentence = SentenceEncoder(tokenizer, WordVocabulary((), ())).encode(["Alice", "saw"])
+    assert (sentence.ids.tolist(), sentence.ends.tolist()) == (wanted, [1, 2])

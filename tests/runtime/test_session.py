@@ -70,6 +70,24 @@ def test_who_stops_listening_goes_on_after_what_was_said(model):
     np.testing.assert_allclose(session.state[1].h, state[1].h, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("limit", range(1, 8))
+def test_an_answer_that_ends_within_a_character_is_remembered_without_it(model, tmp_path, monkeypatch, limit):
+    """In memory and in its file, the state is that of the whole characters that were shown."""
+    drawn = iter(TOKENIZER.encode("潮é😀").tolist())
+    monkeypatch.setattr("tidegate.runtime.stream.choose", lambda *how: next(drawn))
+    session = Session(model, ChatTemplate.of("turns"))
+    said = "".join(session.ask("q", SAMPLING, limit))
+    assert said == "潮é😀".encode()[:limit].decode(errors="ignore")
+    state = model.step(TOKENIZER.document_id, model.initial_state())[1]
+    _, state = model.read(TOKENIZER.encode(f"\x05q\x06{said}\x04"), state)
+    session.save(tmp_path / "s.state")
+    again = Session(model, ChatTemplate.of("turns"))
+    again.restore(tmp_path / "s.state")
+    for kept in (session.state, again.state):
+        assert kept is not None
+        np.testing.assert_allclose(kept[1].h, state[1].h, rtol=1e-5, atol=1e-6)
+
+
 def test_a_conversation_goes_on_from_its_file(model, tmp_path):
     template, file = ChatTemplate.of("turns"), tmp_path / "s.state"
     one = Session(model, template)

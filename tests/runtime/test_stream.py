@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import unicodedata
 
@@ -17,6 +18,7 @@ from tidegate.runtime import stream as stream_module
 from tidegate.runtime.model import Model
 from tidegate.runtime.sampling import Sampling
 from tidegate.runtime.stream import StopStrings, read_prompt, write
+from tidegate.text.tokenizer import train
 
 MODELS = {kind: small_model(kind, seed=1) for kind in KINDS}
 WILD = Sampling(temperature=3)
@@ -46,7 +48,26 @@ def test_random_bytes_come_out_as_valid_text(kind, sample, max_tokens):
     reading = read_prompt(model, "春眠", window=64)
     ids = list(stream_module._tokens(model, reading, WILD, max_tokens, sample, False))
     assert len(ids) == max_tokens
-    assert "".join(pieces) == model.tokenizer.decode(ids)
+    assert "".join(pieces) == without_half_a_character(b"".join(map(model.tokenizer.token_bytes, ids)))
+
+
+def without_half_a_character(data):
+    """The text of bytes, from the longest beginning that no character is cut off of: by the library's own decoder."""
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(KINDS), text=st.text("春眠ROME 曉\n é😀", min_size=1), data=st.data())
+def test_a_text_that_ends_within_a_character_ends_before_it(kind, text, data):
+    """However many tokens are written, no U+FFFD comes out of whole characters, and no character is lost."""
+    tokenizer = train(kind, [text], 258 if kind == "bpe" else None)
+    ids = tokenizer.encode(text).tolist()
+    count = data.draw(st.integers(0, len(ids)))
+    written = "".join(stream_module._filtered(iter(ids[:count]), StopStrings(["永不出現"]), tokenizer))
+    spelled = b"".join(map(tokenizer.token_bytes, ids[:count]))
+    assert written == spelled.decode("utf-8", errors="ignore")
+    assert text.startswith(written)
+    assert len(spelled) - len(written.encode()) < 4
 
 
 def test_a_character_is_written_only_when_it_is_whole():
@@ -54,7 +75,7 @@ def test_a_character_is_written_only_when_it_is_whole():
         def token_bytes(self, token):
             return "春a".encode()[token : token + 1]
 
-    assert list(stream_module._filtered(iter([0, 1, 2, 3, 0]), StopStrings([]), Spy())) == ["春", "a", "�"]
+    assert list(stream_module._filtered(iter([0, 1, 2, 3, 0]), StopStrings([]), Spy())) == ["春", "a"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -127,13 +148,53 @@ def test_accepted_pieces_are_the_normalised_prompt(monkeypatch):
     ("kind", "prompt", "missing"),
     [
         ("characters", "ROMEO 龙 ñ 龙", "'龙', 'ñ'"),
-        ("words", "ROMEO: tempest", "tempest"),
+        ("words", "ROMEO: lihgt tempest", "'lihgt' .similar: 'light'., 'tempest'"),
         ("characters", "\U0001f600", "😀"),
     ],
 )
 def test_what_the_vocabulary_lacks_is_named(kind, prompt, missing):
-    with pytest.raises(TidegateError, match=f"The prompt has .*{missing}.*vocabulary .{kind}. lacks: leave that out"):
+    with pytest.raises(TidegateError, match=f"The prompt has .*{missing}.*vocabulary .{kind}. lacks: omit it"):
         MODELS[kind].stream(prompt)
+
+
+TALE = 'Alice was here.\n"Who is Alice?" said the Cat; the cat was here.\nThe end.\n'
+
+
+@pytest.mark.parametrize("kind", ["words", "whitespace"])
+@pytest.mark.parametrize("vocabulary", [6, 12, 30, 100])
+def test_every_prefix_of_the_training_text_is_a_prompt(kind, vocabulary):
+    """Whatever of it the vocabulary has; its unknown words were trained on as such."""
+    tokenizer = train(kind, [TALE], vocabulary)
+    unknown = int((tokenizer.encode(TALE) == tokenizer.unknown_id).sum())
+    config = ModelConfig(hidden_size=4)
+    model = Model(config, tokenizer, random_tensors(config, tokenizer.vocabulary_size), unknown=unknown)
+    words = tokenizer.cut(TALE)
+    for count in range(len(words) + 1):
+        for space in ("", " "):
+            assert isinstance(model.generate("".join(words[:count]) + space, max_tokens=2), str)
+
+
+@pytest.mark.parametrize("kind", ["words", "whitespace"])
+def test_a_word_is_known_with_a_space_and_without(kind):
+    tokenizer = train(kind, [" the Cat said \nEnd the Cat \n"])
+    known = [tokenizer.encode_known(text).tolist() for text in ("Cat", " Cat", "\nCat", "said End", "said", "End")]
+    (cat,), (end,), (said,) = tokenizer.encode(" Cat"), tokenizer.encode("End"), tokenizer.encode(" said")
+    line_end = tokenizer.encode_known("\n").tolist()
+    assert known == [[cat], [cat], [*line_end, cat], [said, end], [said], [end]]
+    assert len(line_end) == 1
+    assert tokenizer.unknown_id not in line_end
+    assert tokenizer.unreadable("Cat \nsaid the dog, End") == [" dog", ","] if kind == "words" else [" dog,"]
+    assert tokenizer.encode("Cat").tolist() == [tokenizer.unknown_id]  # measured as it was trained on
+
+
+def test_words_that_are_spelled_alike_are_named():
+    tokenizer = train("words", [" Alice saw the White Rabbit; alice"])
+    assert tokenizer.near(" ALICE") == ["Alice", "alice"]
+    assert tokenizer.near("Rabit") == ["Rabbit"]
+    assert tokenizer.near("xyzzy") == []
+    config = ModelConfig(hidden_size=4)
+    model = Model(config, tokenizer, random_tensors(config, tokenizer.vocabulary_size), unknown=1)
+    assert read_prompt(model, "the Rabit", window=0).unknown == (" Rabit",)
 
 
 def test_a_long_list_of_missing_characters_is_cut():

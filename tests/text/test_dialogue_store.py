@@ -122,7 +122,7 @@ def test_marks_that_the_vocabulary_lacks(dialogues, tmp_path):
 
 
 def test_nothing_to_learn_from(dialogues, tmp_path):
-    with pytest.raises(TidegateError, match="no conversation to learn from"):
+    with pytest.raises(TidegateError, match="no conversation to train on"):
         prepared(dialogues, tmp_path, settings=SETTINGS._replace(validation_data=tuple(dialogues)))
 
 

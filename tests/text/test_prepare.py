@@ -201,7 +201,7 @@ def test_empty_text_is_refused(tmp_path: Path) -> None:
     text = write(tmp_path / "x" / "c.txt", ENGLISH)
     with pytest.raises(TidegateError, match=r"a\.txt is empty"):
         prepare([text], cache=cache, validation_data=[empty])
-    with pytest.raises(TidegateError, match="No text to learn from"):
+    with pytest.raises(TidegateError, match="No training text is named"):
         prepare([], cache=cache)
     assert prepare([empty, text], cache=cache).train.document_starts.tolist() == [0]
 

@@ -1,4 +1,4 @@
-"""Runs compare on one validation text alone, and across tokenizers in bits a byte alone."""
+"""Runs compare on one validation text alone, and across tokenizers in bits/byte alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 import pytest
 
 from tests.training.run_folders import write_run
-from tidegate.training.comparison import BITS, NATS, _letter, groups_of
+from tidegate.training.comparison import BITS, _letter, groups_of
 from tidegate.training.comparison_picture import draw_comparison
+from tidegate.training.events import NATS
 from tidegate.training.summary import summarize
 
 PNG = b"\x89PNG"
@@ -50,7 +51,7 @@ def test_other_tokenizers_compare_in_bits_a_byte(run):
     assert group.loss(pairs) == pytest.approx(3.1 / math.log(2) / 3)
     assert group.loss(going) == pytest.approx(1.2 / math.log(2))  # by the bytes a token of the run that has ended
     assert group.loss(words) is None  # nobody knows how many bytes its tokens have
-    assert group.best is pairs  # though its nats a token are the highest
+    assert group.best is pairs  # though its nats/token are the highest
 
 
 def test_an_older_run_joins_those_of_its_text_and_tokenizer(run):

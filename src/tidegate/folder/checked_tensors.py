@@ -47,7 +47,7 @@ class Header(NamedTuple):
 def read_header(file: Path) -> Header:
     """Read the shapes and the metadata of a file's tensors, and no more of it; a TidegateError where it is none."""
     if not is_file(file):
-        raise TidegateError(f"{file} is missing: the training was stopped before it first saved; go on with it.")
+        raise TidegateError(f"{file} is missing: the training was stopped before it first saved; resume it.")
     try:
         with opened_tensors(file) as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)

@@ -30,8 +30,8 @@ CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json
 TEMPLATE = "chat_template.jinja"
 CONFIG_LIMITS = JsonLimits(1 << 20, values=1000, containers=100)
 CONFIG_FIELDS = (
-    *("format", "format_version", "model", "vocabulary_size", "tokenizer_digest", "documents", "template_digest"),
-    DIGEST,
+    *("format", "format_version", "model", "vocabulary_size", "tokenizer_digest", "documents", "unknown"),
+    *("template_digest", DIGEST),
 )
 
 CONFIG_VERSION = 3
@@ -62,6 +62,8 @@ class ModelFolder:
     """of the weights' file: format, version, digests"""
     documents: int | None
     """how many the training text has; None if that is not known"""
+    unknown: int | None = None
+    """how many tokens of the training text are the unknown one; None if that is not known"""
 
     @classmethod
     def read(cls, path: str | Path) -> ModelFolder:
@@ -80,12 +82,12 @@ class ModelFolder:
         if not is_file(path / WEIGHTS):
             raise TidegateError(
                 f"{path} has no {WEIGHTS} yet: its training was stopped before it first saved; "
-                f"go on with tidegate train --resume {path}."
+                f"resume it with tidegate train --resume {path}."
             )
         tensors, metadata = read_tensors(path / WEIGHTS, model, tokenizer.vocabulary_size)
         _check_fits(path / WEIGHTS, metadata["tokenizer_digest"], tokenizer)
         _check_settings(path / WEIGHTS, metadata["model"], model)
-        return cls(path, model, tokenizer, tensors, metadata, config.get("documents"))
+        return cls(path, model, tokenizer, tensors, metadata, config.get("documents"), config.get("unknown"))
 
 
 def write_config(
@@ -93,12 +95,13 @@ def write_config(
     model: ModelConfig,
     tokenizer: Tokenizer,
     documents: int | None = None,
+    unknown: int | None = None,
     template: ChatTemplate | None = None,
 ) -> None:
     """Write config.json and tokenizer.json, each atomically, into a folder that is made where it is not there yet.
 
-    documents: how many the training text has, None if that is not known; template: of conversations, where the model
-    learnt to answer, which is written as well.
+    documents: how many the training text has; unknown: how many of its tokens are the unknown one; None if that is not
+    known; template: of conversations, where the model learned to answer, which is written as well.
     """
     path = Path(path)
     try:
@@ -112,6 +115,7 @@ def write_config(
         "vocabulary_size": tokenizer.vocabulary_size,
         "tokenizer_digest": tokenizer.digest,
         "documents": documents,
+        "unknown": unknown,
         "template_digest": None if template is None else template.digest,
     }
     if template is not None:
@@ -154,10 +158,10 @@ def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
             )
     if not isinstance(config.get("template_digest"), str | None):
         raise TidegateError(f"{file}: template_digest is no digest: {RESTORE}.")
-    if not (config.get("documents") is None or (type(config["documents"]) is int and config["documents"] >= 0)):
-        raise TidegateError(
-            f"{file}: documents is {json.dumps(config['documents'])[:80]}, but a count was wanted: {RESTORE}."
-        )
+    for name in ("documents", "unknown"):
+        count = config.get(name)
+        if not (count is None or (type(count) is int and count >= 0)):
+            raise TidegateError(f"{file}: {name} is {json.dumps(count)[:80]}, but a count was wanted: {RESTORE}.")
     return model_config(config["model"], str(file)), config
 
 

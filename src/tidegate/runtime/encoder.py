@@ -128,7 +128,7 @@ def text_ids(tokenizer: Tokenizer, text: str, direction: Direction = "forward") 
     """Return a text's ids as a model of this direction reads them, after the document token; what the vocabulary lacks
     is unknown."""
     refuse_surrogates(text, "The text")
-    ids = np.concatenate([np.array([tokenizer.document_id], np.uint32), tokenizer.encode(text.strip())])
+    ids = np.concatenate([np.array([tokenizer.document_id], np.uint32), tokenizer.encode_known(text.strip())])
     return ids if direction == "forward" else turned(ids)
 
 

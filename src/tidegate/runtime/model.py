@@ -61,11 +61,17 @@ class Model:
     """
 
     def __init__(
-        self, config: ModelConfig, tokenizer: Tokenizer, tensors: Tensors, documents: int | None = None
+        self,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        tensors: Tensors,
+        documents: int | None = None,
+        unknown: int | None = None,
     ) -> None:
         """Take the weights by the model folder's names and shapes; they are used where they lie, not copied.
 
-        documents: how many documents the model learnt from, None if that is not known.
+        documents, unknown: how many documents, and how many unknown tokens, the model was trained on, None if that is
+        not known.
         """
         if config.direction == "backward":
             raise TidegateError(
@@ -76,6 +82,8 @@ class Model:
         self.config = config
         self.tokenizer = tokenizer
         self.knows_documents = documents is None or documents >= ENOUGH_DOCUMENTS
+        self.knows_unknown = bool(unknown)
+        """whether the training text had unknown tokens, so that a prompt may have some"""
         self._embedding = tensors["embedding.weight"]
         self._embedding_projection = optional_linear(tensors, "embedding_projection.weight")
         self._stack = stack(config.cell, [layer_weights(tensors, i) for i in range(config.layers)])
@@ -83,7 +91,7 @@ class Model:
         self._output_projection = optional_linear(tensors, "output_projection.weight")
         output = self._embedding if config.tied else tensors["output.weight"]
         self._output = Linear(output, tensors["output.bias"])
-        self._tensors, self._documents, self._digest = tensors, documents, ""
+        self._tensors, self._counts, self._digest = tensors, (documents, unknown), ""
         self.digest = ""
         """tells this model's weights from all others, adapters included; empty for weights that came from no folder"""
         self._folders: tuple[Path, ...] = ()
@@ -92,7 +100,7 @@ class Model:
     def load(cls, path: str | Path, adapters: str | Path | Sequence[str | Path] = ()) -> Model:
         """Read a model folder; a TidegateError says what is wrong with one, or with an adapter to it."""
         folder = ModelFolder.read(path)
-        model = cls(folder.model, folder.tokenizer, folder.tensors, folder.documents)
+        model = cls(folder.model, folder.tokenizer, folder.tensors, folder.documents, folder.unknown)
         model._digest = model.digest = folder.metadata["weights_digest"]
         model._folders = (folder.path,)
         adapters = list(one_or_more(adapters))
@@ -106,7 +114,7 @@ class Model:
         """
         V, paths = self.tokenizer.vocabulary_size, [Path(path) for path in one_or_more(adapters)]
         read = [read_adapter(path, self.config, V, self._digest) for path in paths]
-        changed = Model(self.config, self.tokenizer, merged(self._tensors, read), self._documents)
+        changed = Model(self.config, self.tokenizer, merged(self._tensors, read), *self._counts)
         # of what they are based on, so that adapters to the same model still fit
         changed._tensors, changed._digest = self._tensors, self._digest
         changed.digest = canonical_digest([self._digest, *(adapter.digest for adapter in read)])

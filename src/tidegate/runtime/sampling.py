@@ -29,13 +29,13 @@ class Sampling:
     """How each next token is drawn."""
 
     temperature: float = 0.8
-    """Below 1 the text is calmer, above 1 wilder; 0 always takes the likeliest token."""
+    """Below 1 the text is more predictable, above 1 more varied; 0 always takes the likeliest token."""
     top_k: int = 0
     """Draw among the k likeliest tokens alone; 0: among all."""
     top_p: float = 1.0
     """Draw among the likeliest tokens that together have this probability (nucleus sampling); 1: among all."""
     min_p: float = 0.0
-    """Draw among tokens that have at least this share of the likeliest one's probability; 0: among all."""
+    """Draw among tokens that have at least this fraction of the likeliest one's probability; 0: among all."""
     repetition_penalty: float = 1.0
     """Above 1, recent tokens become less likely: positive logits are divided by it, negative ones multiplied."""
     repetition_window: int = 64

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,8 @@ class Session:
     """answers given so far"""
     state: State | None = None
     """after the last answer; None before the first question"""
+    unknown: list[str] = field(default_factory=list)
+    """words of the last question that were read as unknown"""
 
     def chat(self, question: str, *, sampling: Sampling | None = None, max_tokens: int = MAX_TOKENS) -> str:
         """Return the answer to a question, as a whole; the arguments are those of `ask`."""
@@ -74,7 +76,7 @@ class Session:
         _, state = self.model.step(self.model.tokenizer.document_id, self.model.initial_state())
         # cut before and after each answer, as they were learned
         for segment in self.template.segments(before):
-            _, state = self.model.read(encode_prompt(self.model.tokenizer, segment.text), state)
+            _, state = self.model.read(encode_prompt(self.model, segment.text)[0], state)
         self.state, self.turns = state, sum(turn.role == "assistant" for turn in before)
 
     def _answer(self, question: str, sampling: Sampling, max_tokens: int) -> Generator[str, None, None]:
@@ -82,7 +84,7 @@ class Session:
             self.state = None
         first = self.state is None
         text = self.template.first_turn(question, self.system) if first else self.template.next_turn(question)
-        ids = encode_prompt(self.model.tokenizer, text)
+        ids, self.unknown = encode_prompt(self.model, text)
         state = self.state
         if state is None:
             _, state = self.model.step(self.model.tokenizer.document_id, self.model.initial_state())

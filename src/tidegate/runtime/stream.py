@@ -1,7 +1,7 @@
 """Text as it is written: prompt in, pieces out, at a memory that grows with neither.
 
-Every piece is valid text: half a character waits for its rest, and what may become a stop string waits until it is
-clear that it does not.
+Every piece is valid text: half a character waits for its rest, and is dropped where the text ends; what may become a
+stop string waits until it is clear that it does not.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ PIECE = 1 << 14
 """Characters of a prompt that are held at once."""
 LONGEST_STOP = 1000
 SHOWN_MISSING = 10
+SUGGESTED = 3
+"""Missing words for which near ones are looked for."""
 
 
 class Reading(NamedTuple):
@@ -39,6 +41,8 @@ class Reading(NamedTuple):
     state: Any
     recent: tuple[int, ...]
     """the prompt's last ids, for the repetition penalty"""
+    unknown: tuple[str, ...] = ()
+    """words of the prompt, the first few, that were read as the unknown token"""
 
 
 def stream(
@@ -83,17 +87,20 @@ def read_prompt(
     if model.knows_documents:
         logits, state = model.step(tokenizer.document_id, state)
     recent: deque[int] = deque(maxlen=window)
+    unknown: dict[str, None] = {}
     for piece in _pieces(prompt):
-        ids = encode_prompt(tokenizer, piece)
-        logits, state = model.read(ids, state)
+        ids, lacking = encode_prompt(model, piece)
+        unknown |= dict.fromkeys(lacking[: SHOWN_MISSING - len(unknown)])
+        if len(ids):
+            logits, state = model.read(ids, state)
         recent.extend(ids[-window:].tolist() if window else ())
         if accepted is not None:
             accepted(piece)
     if logits is None:
         logits, state = model.read(
-            tokenizer.encode("\n") if not tokenizer.missing("\n") else [tokenizer.document_id], state
+            [tokenizer.document_id] if tokenizer.unreadable("\n") else tokenizer.encode_known("\n"), state
         )
-    return Reading(logits, state, tuple(recent))
+    return Reading(logits, state, tuple(recent), tuple(unknown))
 
 
 def _pieces(prompt: str | Iterable[str]) -> Iterator[str]:
@@ -102,16 +109,32 @@ def _pieces(prompt: str | Iterable[str]) -> Iterator[str]:
     return cut_pieces(normalize_stream(parts), PIECE)
 
 
-def encode_prompt(tokenizer: Tokenizer, piece: str) -> NDArray[np.uint32]:
-    """Return the ids of a text that a model is to read; a TidegateError for what its vocabulary lacks."""
+def encode_prompt(model: Model, piece: str) -> tuple[NDArray[np.uint32], list[str]]:
+    """Return the ids of a text that a model is to read, and what its vocabulary lacks of it, which is read as unknown;
+    a TidegateError where the model was trained on no unknown token."""
     refuse_surrogates(piece, "The prompt")
-    if missing := tokenizer.missing(piece):
-        shown = ", ".join(map(repr, missing[:SHOWN_MISSING])) + (" …" if len(missing) > SHOWN_MISSING else "")
+    tokenizer = model.tokenizer
+    missing = tokenizer.unreadable(piece)
+    if missing and not model.knows_unknown:
         raise TidegateError(
-            f"The prompt has {shown}, which the model's vocabulary ({tokenizer.kind}) lacks: leave that out, or use a "
-            "model with a bytes or bpe tokenizer, which lack nothing."
+            f"The prompt has {described(missing, tokenizer)}, which the model's vocabulary ({tokenizer.kind}) lacks: "
+            "omit it, or use a model with a bytes or bpe tokenizer, which lack nothing."
         )
-    return tokenizer.encode(piece)
+    return tokenizer.encode_known(piece), missing
+
+
+def described(missing: Sequence[str], tokenizer: Tokenizer) -> str:
+    """Return what a vocabulary lacks as a list to show, with words of it that are spelled alike."""
+    parts = []
+    for number, word in enumerate(missing[:SHOWN_MISSING]):
+        near = tokenizer.near(word) if number < SUGGESTED else []
+        parts.append(repr(word.strip(" ") or word) + (f" (similar: {', '.join(map(repr, near))})" if near else ""))
+    return ", ".join(parts) + (" …" if len(missing) > SHOWN_MISSING else "")
+
+
+def read_as_unknown(missing: Sequence[str], tokenizer: Tokenizer) -> str:
+    """Return a sentence that says which words of a prompt were read as unknown."""
+    return f"Not in the vocabulary, read as unknown: {described(missing, tokenizer)}."
 
 
 def write(
@@ -146,7 +169,7 @@ def _tokens(
     model: Model, reading: Reading, sampling: Sampling, max_tokens: int | None, sample: int, end_at_document: bool
 ) -> Iterator[int]:
     """Yield the ids that are drawn; the unknown token is never one of them."""
-    tokenizer, (logits, state, before) = model.tokenizer, reading
+    tokenizer, (logits, state, before, _) = model.tokenizer, reading
     never = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
     if not end_at_document:
         never.append(tokenizer.document_id)
@@ -172,10 +195,7 @@ def _filtered(ids: Iterator[int], stops: StopStrings, tokenizer: Tokenizer) -> I
             yield text
         if stops.found:
             return
-    text = stops.feed(characters.finish())
-    if not stops.found:
-        text += stops.finish()
-    if text:
+    if text := stops.finish():
         yield text
 
 

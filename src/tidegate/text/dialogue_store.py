@@ -61,7 +61,7 @@ def prepare_dialogues(
     """
     train_part, held_out = _split(data, settings, tell)
     if not train_part:
-        raise TidegateError("There is no conversation to learn from: give more, or a smaller --validation.")
+        raise TidegateError("There is no conversation to train on: give more, or a smaller --validation.")
     total = len(train_part) + len(held_out)
     texts = ([settings.template.segments(turns) for turns in part] for part in (train_part, held_out))
     rendered = [list(part) for part in texts]
@@ -108,7 +108,7 @@ def _check_marks(template: ChatTemplate, tokenizer: Tokenizer) -> None:
         shown = ", ".join(map(repr, missing[:5]))
         raise TidegateError(
             f"The chat template marks turns by {shown}, which the model's vocabulary ({tokenizer.kind}) lacks: give "
-            "--new-tokens add, leave --lora-rank out, or choose a --template of what it knows, such as labels."
+            "--new-tokens add, omit --lora-rank, or choose a --template of what it knows, such as labels."
         )
     # a word and the end after it: not one token together
     if len(tokenizer.encode(f" a{template.end}")) != len(tokenizer.encode(" a")) + len(tokenizer.encode(template.end)):
@@ -144,7 +144,7 @@ def _split(
         return whole[: len(whole) - count], whole[len(whole) - count :]
     held_out = list(_read(settings.validation_data, settings._replace(keep_duplicates=True), Notes()))
     if not held_out:
-        raise TidegateError("The validation conversations are empty: give some, or leave --validation-data out.")
+        raise TidegateError("The validation conversations are empty: give some, or omit --validation-data.")
     known = set(held_out)
     learned = [turns for turns in whole if turns not in known]
     notes.omit(HELD_OUT, len(whole) - len(learned))

@@ -98,7 +98,7 @@ def decode_stream(name: str, stream: Readable, encoding: str) -> Iterator[str]:
                 f"{encoding}-be."
             ) from None
         if has_zeros and "\0" in text:
-            raise TidegateError(f"{name} has a NUL character: leave this file out or convert it to text.")
+            raise TidegateError(f"{name} has a NUL character: exclude this file or convert it to text.")
         if text:
             yield text
         if not block:
@@ -224,4 +224,4 @@ def _binary(name: str, head: bytes, at: int) -> str:
     guess = likely(head)
     if guess is not None and guess.startswith("utf-16"):
         return f"{name} has NUL bytes as {guess} does: give --encoding {guess}."
-    return f"{name} is a binary file, it has a NUL byte at offset {at}: leave this file out or convert it to text."
+    return f"{name} is a binary file, it has a NUL byte at offset {at}: exclude this file or convert it to text."

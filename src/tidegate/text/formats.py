@@ -136,7 +136,7 @@ def _byte_lines(source: Source, stream: _Rest, encoding: str, mark: int) -> Iter
             )
         if b"\0" in line:
             at = offset + line.index(0)
-            raise TidegateError(f"{source.name} is a binary file, it has a NUL byte at offset {at}: leave it out.")
+            raise TidegateError(f"{source.name} is a binary file, it has a NUL byte at offset {at}: omit it.")
         yield decode_whole(source.name, line, encoding, offset)
         offset += len(line)
 
@@ -265,7 +265,7 @@ def parquet_rows(source: Source, reading: Reading, *, whole: bool = False) -> It
                         ) from None
                     texts = [row[name] for name in columns]
                     if None in texts:
-                        raise TidegateError(f"{source.name}, row {number}, has no text: leave such rows out.")
+                        raise TidegateError(f"{source.name}, row {number}, has no text: omit such rows.")
                     yield "\n".join(texts), row
     except (arrow.ArrowException, OSError) as error:
         raise TidegateError(f"{source.name} could not be read: {str(error).splitlines()[0]}.") from None

@@ -161,7 +161,7 @@ def _of_object(where: str, record: dict[str, Any], how: LabelReading) -> _Labell
         refuse_surrogates(record[name], where)
     value = record[how.label_column]
     if isinstance(value, list) and not how.multi_label:
-        raise TidegateError(f"{where} has a list of labels: give --multi-label, or one label a text.")
+        raise TidegateError(f"{where} has a list of labels: give --multi-label, or one label per text.")
     values = value if isinstance(value, list) else [value]
     return _Labelled(where, "\n".join(record[name] for name in names), values, names)
 

@@ -52,7 +52,7 @@ def read_input(columns: tuple[str, ...] = (), encoding: str = "utf-8") -> Iterat
             "leave columns out."
         )
     if sys.stdin.isatty():
-        say("One text a line; Ctrl-D ends.")
+        say("One text per line; Ctrl-D ends.")
     if isinstance(sys.stdin, io.TextIOWrapper):
         return _lines(sys.stdin.buffer, canonical(encoding))
     return (line.rstrip("\r\n") for line in sys.stdin)

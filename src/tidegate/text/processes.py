@@ -150,8 +150,8 @@ class _Process:
         if answer is None:
             code, what = self._process.wait(), ", ".join(block.sources[-1:])
             raise TidegateError(
-                f"A process that prepared {what} ended with code {code}: perhaps the memory did not suffice. Run "
-                "again, which goes on where it was; --processes 1 takes the least memory."
+                f"A process that prepared {what} ended with code {code}: perhaps there was not enough memory. Run "
+                "it again, and it resumes where it stopped; --processes 1 takes the least memory."
             )
         if "error" in answer[0]:
             raise TidegateError(answer[0]["error"])

@@ -108,7 +108,7 @@ def read_text(
     training = without(find_sources(data, left_out), held_out)
     if not training:
         besides = " besides the validation text" if held_out else ""
-        raise TidegateError(f"No text to learn from is named{besides}: name a file, a folder or a glob.")
+        raise TidegateError(f"No training text is named{besides}: name a file, a folder or a glob.")
     size = sum(source.size for source in (*training, *held_out))
     processes = default_processes(size) if processes is None else processes
     tell = progress or (lambda label, done, total: None)

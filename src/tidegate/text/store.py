@@ -125,7 +125,7 @@ class ReversedStore(TokenStore):
     def __init__(self, store: TokenStore, document_id: int) -> None:
         """Look at a store the other way round; nothing is copied."""
         if store.is_marked:
-            raise ValueError("answers are learnt forward alone")
+            raise ValueError("answers are trained in forward direction only")
         starts, self._document_id = store.document_starts, document_id
         self._store, self._marks_from, self.is_marked = store, None, False
         # turned round, a document's token comes last: one step later it is the next one's first. A text that is cut

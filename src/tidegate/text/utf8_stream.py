@@ -9,7 +9,8 @@ class Utf8Stream:
     """Takes the bytes of one token after another and gives out the characters that are complete.
 
     A token of the bytes or BPE tokenizer may end within a character: its first bytes wait here for the rest. Bytes that
-    can begin no character come out as U+FFFD, so all that comes out is valid UTF-8.
+    can begin no character come out as U+FFFD, so all that comes out is valid UTF-8. A text that ends within a character
+    ends before it: what waits here then is dropped.
     """
 
     def __init__(self) -> None:
@@ -18,9 +19,3 @@ class Utf8Stream:
     def feed(self, data: bytes) -> str:
         """Return the characters that these bytes complete, perhaps none."""
         return self._decoder.decode(data)
-
-    def finish(self) -> str:
-        """Return U+FFFD for a character that stayed incomplete, else an empty string; the stream is fresh again."""
-        rest = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return rest

@@ -87,7 +87,7 @@ class SentenceEncoder:
         """Return a sentence of one token and more as numbers; a TidegateError where a token is empty."""
         tokens = [normalize(token).strip() for token in tokens]
         if not all(tokens):
-            raise TidegateError(f"Token {tokens.index('') + 1} of a sentence is empty: leave it out.")
+            raise TidegateError(f"Token {tokens.index('') + 1} of a sentence is empty: omit it.")
         ids, ends = self._read(spoken(tokens))
         words = [self._words.get(word_form(token), UNKNOWN) for token in tokens]
         spellings = [tuple(self._characters.get(c, UNKNOWN) for c in token[:LONGEST]) for token in tokens]
@@ -96,7 +96,7 @@ class SentenceEncoder:
     def _read(self, pieces: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         document = np.array([self.tokenizer.document_id], np.uint32)
         if self.tokenizer.unknown_id is not None:  # whose bytes are not known
-            parts = [self.tokenizer.encode(piece) for piece in pieces]
+            parts = [self.tokenizer.encode_known(piece) for piece in pieces]
             ends = np.cumsum([len(part) for part in parts])  # the last of the word, after the document token
             return np.concatenate([document, *parts]), ends.astype(np.int64)
         ids = self.tokenizer.encode("".join(pieces))

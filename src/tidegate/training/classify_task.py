@@ -84,7 +84,7 @@ def read_split(data: DataConfig, labels: LabelConfig, seed: int) -> Split:
             told = ", ".join(f"{label!r} ({count:,}){nearest(label, names)}" for label, count in counts.most_common(5))
             raise TidegateError(
                 f"The {what} texts have labels that none of the training texts has, {len(counts):,} in all: {told}; "
-                "give texts of them to learn from, or leave them out."
+                "give training texts with them, or omit them."
             )
     digest = canonical_digest([part.digest for part in (train, validation, test) if part is not None])
     return Split(names, train, validation, test, digest, whole, Reading(data.encoding, whole.columns))
@@ -218,7 +218,7 @@ class ClassifyTask:
         probabilities = report.probabilities_of(logits, self.settings.multi_label, found.temperature)
         figures = report.figures_of(targets, probabilities)
         nats = figures.pop("nats_a_text")
-        return {"protocol": "validation texts, calibrated", "unit": "nats a text", "validation": nats, **figures}
+        return {"protocol": "validation texts, calibrated", "unit": "nats/text", "validation": nats, **figures}
 
     def write(self, path: Path, model: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """See `Task`."""
@@ -251,7 +251,7 @@ class ClassifyTask:
             if self.ngrams is not None:
                 z += self.ngrams.of(texts.texts)
             judged[part] = report.Judged(texts, ids.targets, report.probabilities_of(z, self.settings.multi_label))
-        with waiting(console, "measuring the peer, TF-IDF and a logistic regression"):
+        with waiting(console, "measuring the baseline, TF-IDF and a logistic regression"):
             for part, peer in report.peers(split.train, self.train.targets, judged, len(split.names)).items():
                 beside[part].append(peer)
         settled = {"temperature": self.temperature, "ngram_weight": self.ngram_weight or 0.0}
@@ -282,13 +282,13 @@ class ClassifyTask:
         test = "" if split.test is None else f", {len(split.test):,} to test"
         said = [
             f"Texts: {len(split.train):,} to learn {len(split.names):,} labels from, {len(split.validation):,} to "
-            f"validate{test}; {feed.window:,} tokens in the mean, {feed.windows:,} steps an epoch"
+            f"validate{test}; {feed.window:,} tokens in the mean, {feed.windows:,} steps per epoch"
         ]
         if len(split.validation) and not self.chooses:
             said.append("They are too few to choose a step by: the last one counts, whether it is the best or not.")
         for count, why in ((whole.duplicates, "came before"), (whole.empty, "are empty")):
             if count:
-                said.append(f"{count:,} texts {why}, and are left out.")
+                said.append(f"{count:,} texts {why}, and are omitted.")
         if whole.conflicts:
             said.append(f"{whole.conflicts:,} of those had another label than the first of them, which counts.")
         if alike := differ_in_case(split.names):
@@ -298,13 +298,13 @@ class ClassifyTask:
             )
         if count := tell_their_labels(split.train):
             said.append(
-                f"Caution: {count:,} of the texts to learn from hold the name of their own label, and few that of "
+                f"Caution: {count:,} of the training texts hold the name of their own label, and few that of "
                 "another: did it slip into them? Then all figures are too good, and new texts without it fare worse."
             )
         learnt = set(split.train.texts)
         for part, name in ((split.validation, "validation"), (split.test, "test")):
             if part is not None and (count := sum(text in learnt for text in part.texts)):
-                said.append(f"{count:,} of the {name} texts stand among those to learn from as well.")
+                said.append(f"{count:,} of the {name} texts are also in the training set.")
         unknown = self.tokenizer.unknown_id
         if unknown is not None and (count := sum(int((ids == unknown).sum()) for ids in self.train.ids)):
             said.append(f"{count:,} tokens of the texts are unknown to the model.")
@@ -314,7 +314,7 @@ class ClassifyTask:
         """See `Task`."""
         split = self.split
         data = [
-            ("texts learnt from", f"{len(split.train):,}"),
+            ("training texts", f"{len(split.train):,}"),
             ("validation", f"{len(split.validation):,} texts"),
             ("test", "none" if split.test is None else f"{len(split.test):,} texts"),
         ]

@@ -1,7 +1,7 @@
 """Which runs may be compared, and in which unit.
 
-A loss says something beside another only on the same validation text. In nats a token the tokens must be the same too;
-in bits a byte they need not.
+A loss says something beside another only on the same validation text. In nats/token the tokens must be the same too; in
+bits/byte they need not. Losses of labels are those of the texts or of their words, whatever the tokens.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tidegate.training.summary import RunSummary
 
-NATS, BITS = "nats a token", "bits a byte"
+BITS = "bits/byte"
 
 
 @dataclass(frozen=True)
@@ -23,25 +23,26 @@ class Group:
     letter: str
     runs: Sequence[RunSummary]
     unit: str
-    """in which they compare: nats a token where all have one tokenizer, else bits a byte"""
+    """in which they compare: that of their losses where all have one tokenizer, else bits/byte"""
     bits_a_nat: dict[str, float]
-    """by `data_digest`: bits a byte over nats a token, known from the runs that have ended"""
+    """by `data_digest`: bits/byte over nats/token, known from the runs that have ended"""
 
     @property
     def text(self) -> str:
-        """What they learn from, by the name that most of them have for it."""
+        """What they are trained on, by the name that most of them have for it."""
         return Counter(run.text for run in self.runs).most_common(1)[0][0]
 
     def loss(self, run: RunSummary) -> float | None:
         """Return the run's validation loss in the group's unit, the one at the end or else the lowest on the way."""
-        final = run.final_nats if self.unit == NATS else run.final_bits
+        final = run.final_bits if self.unit == BITS else run.final_nats
         if final is not None:
             return final
         return None if run.best_evaluation is None else self.convert(run, run.best_evaluation)
 
     def convert(self, run: RunSummary, nats: float) -> float | None:
-        """Return nats a token of a run in the group's unit; None where its bytes a token are not known."""
-        if self.unit == NATS:
+        """Return a run's loss in the group's unit; None where that is bits/byte and its bytes per token are not
+        known."""
+        if self.unit != BITS:
             return nats
         factor = self.bits_a_nat.get(run.data_digest)
         return None if factor is None else nats * factor
@@ -65,13 +66,19 @@ def groups_of(runs: Sequence[RunSummary]) -> list[Group]:
     return [_group(_letter(number), group) for number, group in enumerate(ordered)]
 
 
+def group_of(run: RunSummary, groups: Sequence[Group]) -> tuple[int, Group]:
+    """Return the group that a run is in, and its place among them."""
+    return next((number, group) for number, group in enumerate(groups) if any(run is other for other in group.runs))
+
+
 def _group(letter: str, runs: list[RunSummary]) -> Group:
     ratios = {
         run.data_digest: run.final_bits / run.final_nats
         for run in runs
         if run.final_bits is not None and run.final_nats  # a loss of 0 tells no ratio
     }
-    return Group(letter, runs, NATS if len({run.data_digest for run in runs}) == 1 else BITS, ratios)
+    units = Counter(run.unit for run in runs)
+    return Group(letter, runs, units.most_common(1)[0][0] if len({r.data_digest for r in runs}) == 1 else BITS, ratios)
 
 
 def _letter(number: int) -> str:

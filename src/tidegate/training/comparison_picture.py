@@ -29,7 +29,7 @@ def draw_comparison(path: Path, groups: Sequence[Group], names: Mapping[Path, st
 
     names, numbers: how the table calls each run. A run stands in the legend by its number, and by its name where the
     fonts that are installed have its characters, else by its model. Runs without an evaluation, or of a tokenizer whose
-    bits a byte are not known yet, are left out.
+    bits/byte are not known yet, are left out.
     """
     drawn = [(group, curves) for group in groups if (curves := _curves(group, numbers))]
     if not drawn:

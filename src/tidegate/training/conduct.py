@@ -49,14 +49,14 @@ def conduct(
             finish(events)
     except KeyboardInterrupt:
         view.close()
-        _say(console, f"Stopped at once. Go on from the last checkpoint with:\n  {resume_command(folder)}")
+        _say(console, f"Stopped at once. Resume from the last checkpoint with:\n  {resume_command(folder)}")
         raise
     finally:
         view.close()
         events.close()
     if not finished:
         step = running.state.progress.step
-        _say(console, f"Stopped at step {step}; all is kept. Go on with:\n  {resume_command(folder)}")
+        _say(console, f"Stopped at step {step}; all is kept. Resume with:\n  {resume_command(folder)}")
     return 0 if finished else CARRY_ON
 
 
@@ -68,7 +68,7 @@ def resumable(folder: RunFolder) -> Iterator[None]:
     except (TidegateError, OSError) as error:
         if not (isinstance(error, OSError) or isinstance(error.__cause__, OSError)):
             raise
-        resume = f"\nThen go on with:\n  {resume_command(folder)}" if folder.record.is_file() else ""
+        resume = f"\nThen resume with:\n  {resume_command(folder)}" if folder.record.is_file() else ""
         raise TidegateError(f"{error}{resume}") from error
 
 

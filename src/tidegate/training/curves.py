@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from tidegate.folder.atomic import write_atomically
 from tidegate.text.printable import one_line
-from tidegate.training.events import NATS, read_log
+from tidegate.training.events import read_log, unit_of
 
 SECONDS_BETWEEN = 30.0
 LARGEST = 1e15
@@ -37,7 +37,7 @@ class Curves:
 
 
 def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> None:
-    """Draw the losses, in nats a token or a text, over the tokens read, and the learning rate below them."""
+    """Draw the losses, in nats/token or a text, over the tokens read, and the learning rate below them."""
     # a step that was taken twice, after a return to an earlier state, is drawn as it was the last time
     whole = [e for e in events if e["event"] == "step" and _is_drawn(e, "tokens", "loss", "rate")]
     steps = [e for _, e in sorted({e["step"]: e for e in whole}.items())]
@@ -63,7 +63,7 @@ def draw_curves(path: Path, events: Sequence[dict[str, Any]], title: str) -> Non
             f"{y[low]:.3f}", (x[low], y[low]), textcoords="offset points", xytext=(0, 8), color=ORANGE, ha="center"
         )
     loss.set_title(title, loc="left")
-    loss.set_ylabel(f"loss, {_plain(evaluations[-1].get('unit', NATS)) if evaluations else NATS}")
+    loss.set_ylabel(f"loss, {_plain(unit_of(evaluations[-1] if evaluations else {}))}")
     rate.set_ylabel("rate")
     rate.set_xlabel("million tokens read")
     for axis in (loss, rate):

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import threading
 import zlib
 from collections.abc import Iterator
@@ -19,8 +20,19 @@ from tidegate.folder.presence import is_there
 
 LONGEST_LINE, MOST_MILESTONES = 1 << 20, 100_000
 """bytes of one event; events of a run beside its steps"""
-NATS = "nats a token"
+NATS = "nats/token"
 """the unit of a loss where an event names none"""
+
+
+def shown(figure: str) -> str:
+    """Return a figure's name in the log as a person reads it: ``test/nats_a_text`` is ``test, nats/text``."""
+    words = figure.replace("/", ", ").replace("peer_", "baseline_")
+    return re.sub(r"(nats|bits)_a_", r"\1/", words).replace("_", " ")
+
+
+def unit_of(event: dict[str, Any]) -> str:
+    """Return the unit of an event's loss; older logs write ``a`` for the slash."""
+    return str(event.get("unit", NATS)).replace(" a ", "/")
 
 
 class Sink(Protocol):

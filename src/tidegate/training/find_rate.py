@@ -43,7 +43,7 @@ class Point(NamedTuple):
 
     rate: float
     loss: float
-    """of the window, nats a token"""
+    """of the window, nats/token"""
     smoothed: float
     """running mean of the losses up to here, without its bias towards the start"""
 
@@ -127,7 +127,7 @@ def table(found: RangeTest) -> str:
     marked = None
     if (proposal := found.proposal) is not None:
         marked = min(rows, key=lambda point: abs(np.log(point.rate / proposal)))
-    lines = [f"{'rate':>8}   loss, nats a token (smoothed)"]
+    lines = [f"{'rate':>8}   loss, nats/token (smoothed)"]
     for point in rows:
         bar = "█" * (1 + round(30 * (point.smoothed - low) / max(high - low, 1e-9)))
         lines.append(f"{point.rate:8.1e}  {point.smoothed:7.3f} {bar}{'  ← about here' if point is marked else ''}")
@@ -153,7 +153,7 @@ def draw_range_test(path: Path, found: RangeTest, title: str) -> None:
     axis.set_ylim(lowest.smoothed - 0.1 * (highest - lowest.smoothed) - 0.05, 1.15 * highest)
     axis.set_title(title, loc="left")
     axis.set_xlabel("learning rate of the step")
-    axis.set_ylabel("loss, nats a token")
+    axis.set_ylabel("loss, nats/token")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(framealpha=0.9, edgecolor="none")

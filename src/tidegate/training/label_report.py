@@ -186,7 +186,7 @@ def write_report(
     part, last = list(judged.items())[-1]
     lines = [
         "# What it is worth",
-        markdown_table(("texts", "accuracy", "macro-F1", "nats a text"), rows),
+        markdown_table(("texts", "accuracy", "macro-F1", "nats/text"), rows),
         f"## Classes, {part}",
         markdown_table(("no.", "label", "precision", "recall", "F1", "texts"), _classes(names, last)),
     ]

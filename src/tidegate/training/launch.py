@@ -128,7 +128,9 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
 
 def _launch_task(settings: RunSettings, run: RunConfig, recorded: RunRecord | None, console: SteadyConsole) -> int:
     if run.find_lr:
-        raise TidegateError("--find-lr tries rates on a language model, but labels are learnt here: leave it out.")
+        raise TidegateError(
+            "--find-lr tries learning rates on a language model, but this task trains on labels: omit it."
+        )
     assert settings.tuning is not None
     assert settings.labels is not None
     if STANDARD_INPUT in (*settings.data.data, settings.data.validation_data):
@@ -153,7 +155,7 @@ def _turned(model: ModelConfig, tuning: TuningConfig | None) -> ModelConfig:
 
 def _resumed(run: RunConfig) -> tuple[RunFolder, RunRecord]:
     if run.out is not None:
-        raise TidegateError(f"A resumed run stays in its folder, {run.resume}: leave --out {run.out} out.")
+        raise TidegateError(f"A resumed run stays in its folder, {run.resume}: omit --out {run.out}.")
     folder = RunFolder(Path(str(run.resume)))
     return folder, read_record(folder.record)
 
@@ -240,7 +242,7 @@ def _prepared(
     if tuning is not None and tuning.lora_rank is not None and tuning.new_tokens != "unknown" and unknown:
         raise TidegateError(
             f"{unknown:,} of the text's {len(prepared.train):,} tokens are unknown to the model, and an adapter has "
-            "the model's vocabulary: give --new-tokens unknown to leave them so, or leave --lora-rank out."
+            "the model's vocabulary: give --new-tokens unknown to leave them so, or omit --lora-rank."
         )
     if prepared.validation is not None and len(prepared.validation) < 2:
         raise TidegateError(
@@ -315,10 +317,10 @@ def _old_text(tuning: TuningConfig, run: RunConfig, console: SteadyConsole, toke
     if tuning.old == TRAINING:
         record = RunFolder(Path(tuning.model)).record
         if not is_file(record):
-            raise TidegateError(f"{tuning.model} does not say what it learnt from: name the old text, --old FILE.")
+            raise TidegateError(f"{tuning.model} does not say what it was trained on: name the old text, --old FILE.")
         learnt = read_record(record)
         if learnt.tuning is not None and learnt.tuning.task != "lm":
-            raise TidegateError(f"{tuning.model} learnt from conversations: name a text as the old one, --old FILE.")
+            raise TidegateError(f"{tuning.model} was trained on conversations: name a text as the old one, --old FILE.")
         data = learnt.data
     old = prepare_text(data, run.cache, console, tokenizer, run.processes)
     if old.validation is None or len(old.validation) < 2:
@@ -334,7 +336,7 @@ def _new_folder(out: str | None, data: DataConfig) -> Path:
             raise TidegateError(f"--out {out} is a file, but a folder was wanted: choose another name.")
         if path.is_dir() and not RunFolder(path).is_unused():
             raise TidegateError(
-                f"--out {out} is not empty: go on with a run in it by --resume {out}, or choose another name."
+                f"--out {out} is not empty: resume the run in it with --resume {out}, or choose another name."
             )
         return path
     stem = Path(data.data[0]).stem if data.data else data.corpus  # of an absolute path, but perhaps a glob

@@ -38,7 +38,7 @@ class Outside(Protocol):
     """What the loop asks of the world: an evaluation, a place for checkpoints."""
 
     def evaluate(self, state: TrainState) -> dict[str, Any]:
-        """Measure and sample; return the fields of the event, among them ``validation`` (nats a token, or a text) if
+        """Measure and sample; return the fields of the event, among them ``validation`` (nats/token, or a text) if
         there is a validation text."""
 
     def keep(self, state: TrainState) -> None:

@@ -21,7 +21,7 @@ class Step(NamedTuple):
     """What a step found."""
 
     loss: float
-    """mean loss of the batch, nats a token or a text"""
+    """mean loss of the batch, nats/token or a text"""
     norm: float
     """norm of the whole gradient before clipping"""
 

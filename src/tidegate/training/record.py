@@ -162,8 +162,8 @@ def settle(given: Any, recorded: Any, kind: type, named: Collection[str] = ()) -
         value, was = getattr(given, field.name), getattr(recorded, field.name)
         if value != was and (field.name in named or value != getattr(default, field.name)):
             raise TidegateError(
-                f"{field.name} is {value}, but the run was started with {was}, and a resumed run goes on as it was: "
-                f"leave the flag out, or start a new run."
+                f"{field.name} is {value}, but the run was started with {was}, and a resumed run keeps its settings: "
+                f"omit the flag, or start a new run."
             )
     return recorded
 

@@ -10,6 +10,7 @@ from tidegate.folder.card import Card
 from tidegate.models.adapted import AdaptedModel
 from tidegate.models.language_model import LanguageModel
 from tidegate.text.prepare import Prepared
+from tidegate.training.events import shown
 from tidegate.training.measure import LossSum
 from tidegate.training.record import RunRecord
 from tidegate.training.state import TrainState
@@ -36,7 +37,7 @@ def card_of(
         data=[
             ("text", source),
             ("digest of the text", record.data_digest),
-            ("tokens learnt from", f"{len(prepared.train):,}"),
+            ("training tokens", f"{len(prepared.train):,}"),
             ("validation", _validation(record, prepared)),
             *_start(record),
             ("tokenizer", f"{prepared.tokenizer.kind}, {prepared.tokenizer.vocabulary_size:,} tokens"),
@@ -45,10 +46,10 @@ def card_of(
             ("steps", f"{progress.step:,}, the best after {progress.best_step:,}"),
             ("tokens read", f"{progress.tokens:,}"),
             ("time", f"{progress.elapsed:.0f} s"),
-            ("lanes × window", f"{training.lanes} × {training.window}, truncated BPTT, state carried"),
+            ("batch size × sequence length", f"{training.lanes} × {training.window}, truncated BPTT, state carried"),
             (
                 "optimizer",
-                f"AdamW, rate {training.learning_rate:g}, decay {training.weight_decay:g}, "
+                f"AdamW, learning rate {training.learning_rate:g}, weight decay {training.weight_decay:g}, "
                 f"epsilon {training.epsilon:g}, clip {training.clip:g}",
             ),
             ("loss among", _loss_among(training, prepared)),
@@ -57,7 +58,7 @@ def card_of(
         ],
         results=[
             *(
-                (f"{name}, {figure.replace('_', ' ')}", f"{value:.4f}")
+                (f"{name}, {shown(figure)}", f"{value:.4f}")
                 for name, loss in results.items()
                 for figure, value in loss.figures().items()
             ),
@@ -88,7 +89,7 @@ def _start(record: RunRecord) -> list[tuple[str, str]]:
         how = f"rank {tuning.lora_rank}, alpha {tuning.alpha:g}, on {', '.join(tuning.lora_parts)}"
         rows.append(("adapter", f"low-rank changes to it, {how}"))
     if tuning.replay:
-        rows.append(("replay", f"{tuning.replay:g} of the lanes read {Path(tuning.old or '').name}"))
+        rows.append(("replay", f"{tuning.replay:g} of the batch reads {Path(tuning.old or '').name}"))
     return rows
 
 

@@ -51,8 +51,8 @@ def chosen(
     _say(
         console,
         f"Preset {preset}: {model.layers}×{model.hidden_size} {model.cell}, {'tied, ' if model.tied else ''}"
-        f"dropout {training.dropout:g}, decay {training.weight_decay:g}, rate {training.learning_rate:g}, "
-        f"{training.lanes} streams of {training.window}",
+        f"dropout {training.dropout:g}, weight decay {training.weight_decay:g}, "
+        f"learning rate {training.learning_rate:g}, batch size {training.lanes}, sequence length {training.window}",
     )
     if choice.kept:
         _say(console, f"As given, not as the preset has it: {', '.join(choice.kept)}.")
@@ -74,22 +74,22 @@ def find_rate(
     """Make the range test of a run that would go into `folder`, which is not made: print the curve, draw it beside the
     folder, say how to go on, by the `command` of the settings. Returns the exit code: 1 where nothing is proposed."""
     feed, state = begin(prepared, model, training, start)
-    _say(console, f"Trying {STEPS} rates from {LOWEST:g} to {HIGHEST:g}, one a step, on a throw-away model …")
-    with waiting(console, "trying rates") as progress:
+    _say(console, f"Trying {STEPS} learning rates from {LOWEST:g} to {HIGHEST:g}, one per step, on a temporary model …")
+    with waiting(console, "trying learning rates") as progress:
         found = range_test(state, feed, training, progress)
     _say(console, table(found))
     if found.ended is not None:
-        _say(console, f"Ended at a rate of {found.points[-1].rate:.1e}: {found.ended}.")
+        _say(console, f"Ended at a learning rate of {found.points[-1].rate:.1e}: {found.ended}.")
     picture = folder.with_name(f"{folder.name}-rates.png")
     draw_range_test(picture, found, f"{model.layers}×{model.hidden_size} {model.cell}, {prepared.tokenizer.kind}")
     _say(console, f"Picture: {picture}")
     rate = found.proposal
     if rate is None:
         first, lowest = found.points[0].smoothed, found.lowest.smoothed
-        _say(console, f"The loss hardly fell ({first:.3f} → {lowest:.3f}) at any rate, so there is nothing to propose.")
+        _say(console, f"The loss hardly fell ({first:.3f} → {lowest:.3f}) at any learning rate, so none is proposed.")
         return 1
     _say(
-        console, f"Learning rate {rate:g}. Go on with:\n  {command(dataclasses.replace(training, learning_rate=rate))}"
+        console, f"Learning rate {rate:g}. Train with:\n  {command(dataclasses.replace(training, learning_rate=rate))}"
     )
     return 0
 

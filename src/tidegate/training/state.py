@@ -48,7 +48,7 @@ class Progress:
     evaluations: int = 0
     """evaluations done"""
     best_loss: float | None = None
-    """lowest validation loss, nats a token"""
+    """lowest validation loss, nats/token"""
     best_step: int = 0
     """the step after which it was measured"""
     since_best: int = 0

@@ -13,7 +13,7 @@ from tidegate.folder import label_folder, tagger_folder
 from tidegate.folder.checked_tensors import read_header
 from tidegate.folder.model_folder import CONFIG, read_config
 from tidegate.folder.tensors import expected_shapes
-from tidegate.training.events import NATS, read_milestones
+from tidegate.training.events import NATS, read_milestones, unit_of
 from tidegate.training.record import RunRecord, read_record
 from tidegate.training.run_folder import RunFolder
 
@@ -22,6 +22,9 @@ LARGEST = 2.0**62
 """of any number in a log"""
 DEPTH = 4
 """Folders below the one named that are searched for runs."""
+SCORES = ("accuracy", "f1", "macro_f1")
+"""Figures of labels: F1 of entities, or the mean of that of the classes."""
+_NO_EVALUATION = {"classify": {"unit": "nats/text"}}
 
 
 class Evaluation(NamedTuple):
@@ -32,7 +35,15 @@ class Evaluation(NamedTuple):
     seconds: float
     """trained so far"""
     nats: float
-    """a token"""
+    """in the run's unit"""
+
+
+class Score(NamedTuple):
+    """A figure of labels, 0 to 1."""
+
+    value: float
+    is_final: bool
+    """measured at the end, else on the way"""
 
 
 @dataclass(frozen=True)
@@ -44,13 +55,15 @@ class RunSummary:
     """stopped early: there was nothing more to gain; stopped: it can be resumed"""
     problem: str | None = None
     """what is wrong with a broken one"""
+    task: str = "lm"
+    """lm, chat, classify or tag"""
     model: str = ""
     """2×256 lstm"""
     tokenizer: str = ""
     """characters, 65"""
     parameters: int | None = None
     text: str = ""
-    """names of what it learns from"""
+    """names of what it is trained on"""
     text_digest: str = ""
     """tells the text and its split: losses of one digest are of one validation text; empty in older runs"""
     data_digest: str = ""
@@ -58,7 +71,7 @@ class RunSummary:
     started: str = ""
     """UTC, ISO 8601; empty in older runs"""
     progress: float = 0.0
-    """share of the horizon, 0 to 1"""
+    """fraction of the horizon, 0 to 1"""
     step: int = 0
     tokens: int = 0
     """read in training"""
@@ -68,26 +81,36 @@ class RunSummary:
     protocol: str = ""
     """under which the validation losses were measured, those of the evaluations and those at the end"""
     unit: str = NATS
-    """of these losses; nats a text where texts are labelled"""
+    """of these losses; nats/text where texts are labelled"""
     evaluations: Sequence[Evaluation] = ()
     """those with a finite loss, in order"""
     figures: dict[str, float] = field(default_factory=dict)
     """measured at the end on the validation text, as the log names them: carried_20lanes/nats_a_token"""
+    on_the_way: dict[str, float] = field(default_factory=dict)
+    """accuracy and F1 where the loss on the way was lowest, by their names in the log; empty for language models"""
 
     @property
     def best_evaluation(self) -> float | None:
-        """The lowest loss on the way, nats a token, of the part of the validation text that evaluations read."""
+        """The lowest loss on the way, in `unit`, of the part of the validation text that evaluations read."""
         return min((evaluation.nats for evaluation in self.evaluations), default=None)
 
     @property
     def final_nats(self) -> float | None:
-        """The loss at the end on the validation text, nats a token, under `protocol`."""
-        return self._final("nats_a_token")
+        """The loss at the end on the validation text, in `unit`, under `protocol`."""
+        return self.figures.get("validation/nats_a_text", self._final("nats_a_token"))
 
     @property
     def final_bits(self) -> float | None:
-        """The same in bits a byte of the text, which compares models of different tokenizers."""
+        """The same in bits/byte of the text, which compares models of different tokenizers."""
         return self._final("bits_a_byte")
+
+    def score(self, *names: str) -> Score | None:
+        """Return the first of these figures of labels that is known: at the end, or else on the way."""
+        for found, prefix, is_final in ((self.figures, "validation/", True), (self.on_the_way, "", False)):
+            for name in names:
+                if (value := found.get(prefix + name)) is not None:
+                    return Score(value, is_final)
+        return None
 
     def _final(self, figure: str) -> float | None:
         """Return a figure under `protocol`, whether of the whole text or of its first tokens, as the name then says."""
@@ -158,10 +181,12 @@ def _summary(
     last = timed[-1] if timed else {}
     evaluations = [event for event in timed if math.isfinite(event.get("validation", math.nan))]
     ends = [event for event in events if event["event"] == "end"]
+    lowest = min(evaluations, key=lambda event: float(event["validation"]), default={})
     steps = [event for event in timed if event["event"] == "step"]
     return RunSummary(
         path,
         _state(events, running),
+        task=_task(record),
         model=f"{m.layers}×{m.hidden_size} {m.cell}{_of_task(record)}",
         tokenizer=data.tokenizer + (f", {size[0]:,}" if size else ""),
         parameters=size[1] if size else None,
@@ -175,11 +200,12 @@ def _summary(
         seconds=_number(last, "elapsed", 0),
         tokens_a_second=_number(steps[-1], "tokens_a_second") if steps else None,
         protocol=str(evaluations[-1]["protocol"]) if evaluations else "",
-        unit=str(evaluations[-1].get("unit", NATS)) if evaluations else NATS,
+        unit=unit_of(evaluations[-1] if evaluations else _NO_EVALUATION.get(_task(record), {})),
         evaluations=[
             Evaluation(int(_number(e, "tokens")), _number(e, "elapsed"), _number(e, "validation")) for e in evaluations
         ],
         figures={name: float(value) for name, value in ends[-1].items() if "/" in name} if ends else {},
+        on_the_way={name: float(lowest[name]) for name in SCORES if math.isfinite(lowest.get(name, math.nan))},
     )
 
 
@@ -189,6 +215,10 @@ def _number(event: dict[str, Any], name: str, otherwise: float | None = None) ->
     if type(value) not in (int, float) or not 0 <= value <= LARGEST:
         raise ValueError(f"{name} is {str(value)[:40]}")
     return float(value)
+
+
+def _task(record: RunRecord) -> str:
+    return "lm" if record.tuning is None else record.tuning.task
 
 
 def _of_task(record: RunRecord) -> str:

@@ -254,7 +254,7 @@ class TagTask:
             return {}
         tags, nats = self._predicted(state.tagger, self.validation)
         figures = report.figures(self.split.validation, tags)
-        return {"protocol": "validation sentences", "unit": "nats a token", "validation": nats, **figures}
+        return {"protocol": "validation sentences", "unit": "nats/token", "validation": nats, **figures}
 
     @torch.no_grad()
     def _predicted(self, tagger: Tagger, encoded: EncodedSentences) -> tuple[list[tuple[str, ...]], float]:
@@ -314,28 +314,28 @@ class TagTask:
         what = "of entities, in BIOES; the tagger gives BIO" if split.are_entities else "each for itself"
         said = [
             f"Sentences: {len(split.train):,} to learn {len(split.tags):,} tags from ({what}), "
-            f"{len(split.validation):,} to validate{test}; {feed.windows:,} steps an epoch",
+            f"{len(split.validation):,} to validate{test}; {feed.windows:,} steps per epoch",
             *split.said,
             f"{len(self.vocabulary.words):,} words and {len(self.vocabulary.characters):,} characters have a vector.",
         ]
         known = set(split.tags)
         if lacking := sum(not known.issuperset(s.tags) for part in (split.validation, split.test or []) for s in part):
-            said.append(f"{lacking:,} of the others have tags that none to learn from has: the loss is without them.")
+            said.append(f"{lacking:,} of the others have tags that no training sentence has: the loss excludes them.")
         if split.mended:
             said.append(f"{split.mended:,} tags did not fit those beside them, such as I- after O, and were repaired.")
         if split.left_out:
-            said.append(f"{split.left_out:,} sentences stand among those to validate as well, and are left out.")
+            said.append(f"{split.left_out:,} sentences are also in the validation set, and are omitted.")
         learnt = set(split.train)
         for part, name in ((split.validation, "validation"), (split.test or [], "test")):
             if count := sum(sentence in learnt for sentence in part):
-                said.append(f"{count:,} of the {name} sentences stand among those to learn from as well.")
+                said.append(f"{count:,} of the {name} sentences are also in the training set.")
         return said
 
     def card_rows(self) -> tuple[Rows, Rows, Sequence[str]]:
         """See `Task`."""
         s, split = self.settings, self.split
         data = [
-            ("sentences learnt from", f"{len(split.train):,}"),
+            ("training sentences", f"{len(split.train):,}"),
             ("validation", f"{len(split.validation):,} sentences"),
             ("test", "none" if split.test is None else f"{len(split.test):,} sentences"),
             ("tags repaired", f"{split.mended:,}"),

@@ -308,7 +308,7 @@ def _language_stage(
         share = LANGUAGE_VALIDATION if len(distinct) >= LEAST_TEXTS else 0.0
         code = launch(DataConfig(data=(str(file),), validation=share), ModelConfig(), training, tuning, anew)
     if code:
-        console.print("Then give the command of the classifier again: it goes on from there.", soft_wrap=True)
+        console.print("Then give the command of the classifier again: it resumes from there.", soft_wrap=True)
     return code
 
 

@@ -25,7 +25,7 @@ from tidegate.text.tokenizer import Tokenizer
 from tidegate.training import checkpoint
 from tidegate.training.conduct import conduct, resumable
 from tidegate.training.curves import Curves
-from tidegate.training.events import Events, read_log
+from tidegate.training.events import Events, read_log, shown
 from tidegate.training.label_feed import SampleFeed
 from tidegate.training.loop import Loop
 from tidegate.training.optimize import Objective
@@ -147,7 +147,7 @@ class TaskRun:
         total, learning = (
             sum(p.numel() for p in parameters if p.requires_grad or everyone) for everyone in (True, False)
         )
-        of_these = "" if learning == total else f", {learning:,} to learn"
+        of_these = "" if learning == total else f", {learning:,} trainable"
         tokenizer = self.task.tokenizer
         self._say(kernels_line())
         self._say(
@@ -169,7 +169,7 @@ class TaskRun:
     def evaluate(self, state: TrainState) -> dict[str, Any]:
         """Measure on the validation samples."""
         found = self.task.evaluate(state)
-        self.results = {f"validation, {k}".replace("_", " "): v for k, v in found.items() if isinstance(v, float)}
+        self.results = {f"validation, {shown(k)}": v for k, v in found.items() if isinstance(v, float)}
         return found
 
     def save(self, captured: Capture) -> None:
@@ -189,7 +189,7 @@ class TaskRun:
         if best := self.state.best or self.state.average:
             put_weights(self.state.model, best)
         told, sentences = self.task.finish(self.folder.path, self.state, self.console)
-        self.results = {name.replace("/", ", ").replace("_", " "): value for name, value in told.items()}
+        self.results = {shown(name): value for name, value in told.items()}
         self.keep(self.state)  # before the log says that all is done
         events.tell("end", self.state.progress.step, **told)
         for sentence in sentences:
@@ -223,9 +223,12 @@ class TaskRun:
                 ("recipe", record.labels.recipe),
                 ("steps", f"{progress.step:,}, those kept after {progress.best_step:,}"),
                 ("time", f"{progress.elapsed:.0f} s"),
-                ("texts side by side", f"{self.feed.lanes}"),
-                ("optimizer", f"AdamW, rate {t.learning_rate:g}, decay {t.weight_decay:g}, clip {t.clip:g}"),
-                ("rates by layer, thawing", f"{record.tuning.layer_rate:g}, {record.tuning.thaw:g}"),
+                ("batch size", f"{self.feed.lanes}"),
+                (
+                    "optimizer",
+                    f"AdamW, learning rate {t.learning_rate:g}, weight decay {t.weight_decay:g}, clip {t.clip:g}",
+                ),
+                ("learning rate by layer, gradual unfreezing", f"{record.tuning.layer_rate:g}, {record.tuning.thaw:g}"),
                 ("dropout", f"{t.dropout:g}, above the encoder {t.output_dropout or 0:g}"),
                 *training,
                 ("seed", str(t.seed)),

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from tidegate.text.console import Console
-from tidegate.training.events import NATS
+from tidegate.training.events import unit_of
 from tidegate.training.forecast import forecast
 from tidegate.training.schedule import Horizon
 
@@ -95,7 +95,7 @@ class TerminalView:
         line = Text(f"{event['progress']:4.0%}  step {event['step']}  ", style="bold")
         if "validation" in event:
             self.validation = f"  validation {event['validation']:.3f}"
-            line.append(f"validation {event['validation']:.4f} {event.get('unit', NATS)} ({event['protocol']})")
+            line.append(f"validation {event['validation']:.4f} {unit_of(event)} ({event['protocol']})")
             if "accuracy" in event:
                 line.append(f", {event['accuracy']:.2%} right")
             if event["best"] is not None:  # else the last one counts

@@ -76,7 +76,9 @@ class Training:
             self._say(self.start.match.sentence())
             if unknown := self.prepared.train.unknown_count:
                 share = unknown / len(self.prepared.train)
-                self._say(f"{unknown:,} tokens of the text ({share:.2%}) are unknown to it, and learnt as such.")
+                self._say(
+                    f"{unknown:,} tokens of the text ({share:.2%}) are not in its vocabulary, and are read as unknown."
+                )
         if state.progress.finished and any(event["event"] == "end" for event in read_log(self.folder.log)):
             self._say(f"{self.folder.path} is finished: nothing is left to do.")
             return 0
@@ -133,9 +135,10 @@ class Training:
         first = self.recorded or self.record
         first = dataclasses.replace(first, data=self.record.data, text_digest=self.record.text_digest)
         write_record(self.folder.record, first)
-        documents = len(self.prepared.train.document_starts)
+        train = self.prepared.train
+        counts = len(train.document_starts), train.unknown_count
         template = None if self.chat is None else self.chat.template
-        write_config(self.folder.path, self.record.model, self.prepared.tokenizer, documents, template)
+        write_config(self.folder.path, self.record.model, self.prepared.tokenizer, *counts, template)
         if self.chat is not None:
             write_chat(self.folder.path, self.chat)
         if self.recorded is None:
@@ -151,18 +154,18 @@ class Training:
         learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
         if isinstance(model, AdaptedModel):
             parameters = sum(p.numel() for p in model.base.parameters())
-        of_these = "" if learning == parameters else f", {learning:,} ({learning / parameters:.1%}) to learn"
+        of_these = "" if learning == parameters else f", {learning:,} ({learning / parameters:.1%}) trainable"
         self._say(kernels_line())
         self._say(
             f"Model: {c.layers}×{c.hidden_size} {c.cell}, {parameters:,} parameters{of_these}, "
             f"{self.prepared.tokenizer.vocabulary_size:,} tokens in the vocabulary ({self.prepared.tokenizer.kind})"
         )
         self._say(
-            f"Text: {len(self.prepared.train):,} tokens to learn from, read in {feed.lanes} lanes, "
-            f"{feed.windows:,} steps an epoch"
+            f"Text: {len(self.prepared.train):,} training tokens, batch size {feed.lanes}, "
+            f"{feed.windows:,} steps per epoch"
         )
         if feed.lanes < self.record.training.lanes:
-            self._say(f"The text is short: {feed.lanes} lanes instead of {self.record.training.lanes}.")
+            self._say(f"The text is short: the batch size is {feed.lanes} instead of {self.record.training.lanes}.")
         if resumed_at is None:
             self._say(f"Folder: {self.folder.path}   (Ctrl-C keeps all and stops)")
         else:
@@ -197,8 +200,8 @@ class Training:
         outside.keep(state)
         events.tell("end", state.progress.step, **figures, **old)
         for name, loss in results.items():
-            bits = f", {loss.bits_a_byte:.4f} bits a byte" if loss.bytes else ""
-            self._say(f"Validation, {name}: {loss.nats_a_token:.4f} nats a token{bits}")
+            bits = f", {loss.bits_a_byte:.4f} bits/byte" if loss.bytes else ""
+            self._say(f"Validation, {name}: {loss.nats_a_token:.4f} nats/token{bits}")
         for what, value in self.changes.items():
             self._say(f"{what}: {value:.4f}")
         unknown = self.prepared.validation.unknown_count if self.prepared.validation is not None else 0
@@ -206,9 +209,9 @@ class Training:
             self._say(f"The validation text has {unknown:,} tokens that the vocabulary lacks.")
         for sentence in outcome(self.record.training, read_log(self.folder.log), self.record.training.keep == "best"):
             self._say(sentence)
-        what = "Have it write" if self.chat is None else "Talk with it"
+        what = "Generate text" if self.chat is None else "Chat"
         if self.record.model.direction == "backward":
-            what = "It reads from the end, for --backward of --task classify; measure it"
+            what = "It reads from the end, for --backward of --task classify. Evaluate it"
         self._say(f"Done: {self.folder.path}   {what}:  {self._generate()}")
 
     def _generate(self) -> str:
@@ -262,6 +265,6 @@ def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _named(losses: dict[str, float], when: str) -> dict[str, float]:
-    """Name losses for people: ``Old text before, carried_20lanes, nats a token``."""
+    """Name losses for people: ``Old text before, carried_20lanes, nats/token``."""
     texts = {f"{CARRIED.name}/nats_a_token": "New text", f"old/{CARRIED.name}/nats_a_token": "Old text"}
-    return {f"{texts[key]} {when}, {CARRIED.name}, nats a token": loss for key, loss in losses.items()}
+    return {f"{texts[key]} {when}, {CARRIED.name}, nats/token": loss for key, loss in losses.items()}

@@ -77,6 +77,19 @@ class Tokenizer(ABC):
     def encode_normalized(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of a text that `normalize` has gone over already."""
 
+    def encode_known(self, text: str) -> NDArray[np.uint32]:
+        """Return the ids of a text that a model reads and is not measured on: as `encode`, but a word that the
+        vocabulary has with a space before it alone, or without one alone, is read as that."""
+        return self.encode(text)
+
+    def unreadable(self, text: str) -> list[str]:
+        """Return what `encode_known` reads as unknown, each once, in order of appearance."""
+        return self.missing(text)
+
+    def near(self, word: str) -> list[str]:
+        """Return up to three words of the vocabulary that are spelled much like this one, the nearest first."""
+        return []
+
     def joined(self, other: Tokenizer) -> Tokenizer:
         """Return a tokenizer of this kind that has this one's tokens and, besides, those of `other`, of the same kind.
 
@@ -124,5 +137,5 @@ def refuse_vocabulary(kind: str, vocabulary: int | None) -> None:
     """Raise a TidegateError if a size is given for a kind whose size is not chosen."""
     if vocabulary is not None:
         raise TidegateError(
-            f"A vocabulary of {vocabulary} was asked for, but {kind} set their own: leave it out, or take words or bpe."
+            f"A vocabulary of {vocabulary} was asked for, but {kind} set their own: omit it, or take words or bpe."
         )

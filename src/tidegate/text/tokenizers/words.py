@@ -8,9 +8,11 @@ the word-level standard sets (PTB, WikiText) are counted: their line end is the 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, ClassVar, Self, final
 
 import numpy as np
@@ -21,6 +23,7 @@ from tidegate.text.tokenizers.base import LARGEST_VOCABULARY, UNKNOWN_BYTES, Tok
 
 _SPECIAL = 2
 _COUNTED = 2_000_000  # where more words were met, those met once are forgotten: some 200 MB
+_COMPARED = 50_000  # the most frequent words, among which near ones are looked for
 _LONGEST_RUN = 64  # a longer run of letters goes on in the next token, so no token is unbounded
 # 々〆〇, extension A, the unified block, compatibility, the supplementary planes
 _HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -54,6 +57,32 @@ class _FrequentWords(Tokenizer):
         """Return the words' ids."""
         find, unknown = self._ids.get, self.unknown_id
         return np.array([find(word, unknown) for word in self.cut(text)], np.uint32)
+
+    def encode_known(self, text: str) -> NDArray[np.uint32]:
+        """Return the words' ids, where a word that stands in the vocabulary only with a space before it, or only
+        without one, is that word; a space by itself that the vocabulary lacks is part of no word, and has no id."""
+        words = self.cut(self.normalize(text))
+        known = [(word, self._spelled(word)) for word in words]
+        ids = [self.unknown_id if token is None else token for word, token in known if word != " " or token is not None]
+        return np.array(ids, np.uint32)
+
+    def unreadable(self, text: str) -> list[str]:
+        """Return the words that the vocabulary has neither with a space before them nor without one."""
+        return [word for word in self.missing(text) if word != " " and self._spelled(word) is None]
+
+    def near(self, word: str) -> list[str]:
+        """Return up to three words of the vocabulary that are spelled much like this one, those that differ in case
+        alone first."""
+        names: dict[str, list[str]] = {}
+        for known in islice(self._words, _COMPARED):
+            names.setdefault(known.strip(" ").casefold(), []).append(known.strip(" "))
+        close = difflib.get_close_matches(word.strip(" ").casefold(), names, n=3, cutoff=0.75)
+        return list(dict.fromkeys(name for one in close for name in names[one]))[:3]
+
+    def _spelled(self, word: str) -> int | None:
+        """Return the id of a word, or of the same one with the space before it added or taken away."""
+        other = word[1:] if word.startswith(" ") else f" {word}"
+        return self._ids.get(word, self._ids.get(other))
 
     def joined(self, other: Tokenizer) -> Self:
         """Return the tokenizer of this one's words, and after them those that `other` alone has."""
