@@ -108,9 +108,7 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
         datetime.now(UTC).isoformat(timespec="seconds"),
         tuning=absolute_tuning(tuning),
         old_digest="" if start is None or start.old is None else start.old.text_digest,
-        base_digest=""
-        if start is None
-        else start.base_digest or (recorded.base_digest if recorded is not None else ""),
+        base_digest=_base_digest(start, recorded),
     )
     if recorded is not None:
         _check_same(recorded, record, folder)
@@ -124,6 +122,13 @@ def _launch(settings: RunSettings, run: RunConfig) -> int:
             )
         chat = None if template is None else Chat(template, prepared.single_turn)
         return Training(folder, record, recorded, prepared, feed, state, console, start, chat, began=began).run()
+
+
+def _base_digest(start: TunedStart | None, recorded: RunRecord | None) -> str:
+    """Return the digest of the model that a fine-tuning starts from; empty where there is none."""
+    if start is None:
+        return ""
+    return start.base_digest or (recorded.base_digest if recorded is not None else "")
 
 
 def _launch_task(settings: RunSettings, run: RunConfig, recorded: RunRecord | None, console: SteadyConsole) -> int:
