@@ -58,7 +58,7 @@ def test_duplicates_are_left_out_and_said_or_kept(dialogues, tmp_path):
     assert documents(prepared(dialogues, tmp_path, tell=told.append)) == 12
     assert told == [
         "Read 13 conversations, Alpaca form.",
-        "Left out (1): conversations that came before word for word (--keep-duplicates keeps them).",
+        "Omitted (1): conversations that came before word for word (--keep-duplicates keeps them).",
     ]
     told = []
     kept = SETTINGS._replace(keep_duplicates=True)
@@ -101,7 +101,7 @@ def test_a_named_validation_text_is_left_out_of_the_training(dialogues, tmp_path
     assert (len(found.train.document_starts), len(found.validation.document_starts)) == (11, 1)
     told = []
     prepared(dialogues, tmp_path, settings=SETTINGS._replace(validation_data=(str(held),)), tell=told.append)
-    assert told[-1] == "Left out (1): training conversations that are validation conversations as well."
+    assert told[-1] == "Omitted (1): training conversations that are validation conversations as well."
 
 
 def test_new_characters_are_added(dialogues, tmp_path):

@@ -98,7 +98,7 @@ def test_an_answer_of_weight_0_is_read_and_not_learned(tmp_path, flag):
     assert [turn.learnt for turn in found[0] if turn.role == "assistant"] == [False, True]
     notes = Notes()
     assert read(tmp_path, {"messages": [ASKED, ANSWERED | flag]}, notes=notes) == []
-    assert "Left out (1): conversations with no answer to learn" in notes.sentences()[0]
+    assert "Omitted (1): conversations with no answer to learn" in notes.sentences()[0]
     assert not notes.ignored
 
 
@@ -137,7 +137,7 @@ def test_tools_and_images_are_left_out_and_said(tmp_path):
     assert found == [TWO, (TWO[0], Message("assistant", "Wait.\n" + A)), TWO, TWO]
     sentences = "\n".join(notes.sentences())
     assert "Read 4 conversations: 3 messages form, 1 ShareGPT form." in sentences
-    assert "Left out (6): tool calls and their results." in sentences
+    assert "Omitted (6): tool calls and their results." in sentences
     assert "(2): parts of messages that are not text" in sentences
     assert "(1): conversations in which a message has no text" in sentences
     assert "tools (in 1)" in sentences

@@ -44,7 +44,7 @@ class Notes:
         """Return what people should know, a line each."""
         total = self.forms.total()
         if not total:
-            return [f"Left out ({count:,}): {what}." for what, count in self.omitted.items()]
+            return [f"Omitted ({count:,}): {what}." for what, count in self.omitted.items()]
         what = f"{total:,} conversation{'' if total == 1 else 's'}"
         if len(self.forms) == 1:
             found = [f"Read {what}, {next(iter(self.forms))} form."]
@@ -55,7 +55,7 @@ class Notes:
             names = [f"{name} (in {count:,})" for name, count in most[:FIELDS_SHOWN]]
             more = f" and {len(self.ignored) - FIELDS_SHOWN} more" if len(self.ignored) > FIELDS_SHOWN else ""
             found.append(f"Ignored fields, and the number of conversations that have them: {', '.join(names)}{more}.")
-        return [*found, *(f"Left out ({count:,}): {what}." for what, count in self.omitted.items())]
+        return [*found, *(f"Omitted ({count:,}): {what}." for what, count in self.omitted.items())]
 
 
 def unused(record: Mapping[str, Any], used: Iterable[str]) -> list[str]:
