@@ -142,22 +142,26 @@ double product(Shape sizes) {
 
 constexpr int MOST_THREADS = 4096; /* where more are asked for, OpenMP ends the process */
 
+tidegate_threads team_of(int threads) {
+  if (threads > MOST_THREADS || threads < -MOST_THREADS)
+    refuse("threads is " + std::to_string(threads) + ", but at most " + std::to_string(MOST_THREADS) +
+           " are possible.");
+  return tidegate::make_threads(threads < 0 ? -threads : threads);
+}
+
 /* Call the core, without the interpreter's lock, on so many threads; where `threads` is negative, on one or on -threads,
  * whichever proves faster for calls of this kind and size. work: about how many multiply-adds the call takes. */
 template <typename Call>
 void on_threads(tidegate::Kind kind, double work, int threads, Call call) {
-  if (std::abs(static_cast<double>(threads)) > MOST_THREADS)
-    refuse("threads is " + std::to_string(threads) + ", but at most " + std::to_string(MOST_THREADS) +
-           " are possible.");
+  const tidegate_threads all = team_of(threads);
   nb::gil_scoped_release release;
   const char *wrong = nullptr;
   if (threads >= -1) {
-    const tidegate_threads team = tidegate::make_threads(std::abs(threads));
-    wrong = call(&team);
+    wrong = call(&all);
   } else {
     tidegate::Choice &choice = tidegate::choice_of(kind, work);
     const bool several = choice.several();
-    const tidegate_threads team = tidegate::make_threads(several ? -threads : 1);
+    const tidegate_threads team = several ? all : tidegate::make_threads(1);
     const auto begin = std::chrono::steady_clock::now();
     wrong = call(&team);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;

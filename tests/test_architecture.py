@@ -25,7 +25,7 @@ LAYERS = {
     "classify": 7, "embed": 7, "tag": 7, "runs": 7,
     "gradcheck": 7, "doctor": 7,
     "quick_flags": 8, "flags": 8, "estimator": 8,
-    "cli": 9, "__main__": 10, "__init__": 0,
+    "evaluation_config": 2, "command_table": 8, "cli": 9, "__main__": 10, "__init__": 0,
 }  # fmt: skip
 TORCH_FREE = (
     "errors",

@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 
-from tidegate.config import HORIZONS, DataConfig, EvaluateConfig, ModelConfig, RunConfig, TrainingConfig, from_dict
+from tidegate.config import HORIZONS, DataConfig, ModelConfig, RunConfig, TrainingConfig, from_dict
 from tidegate.errors import TidegateError
+from tidegate.evaluation_config import EvaluateConfig
 from tidegate.models.language_model import LanguageModel
 from tidegate.text.formats import Reading
 from tidegate.text.prepare import prepare

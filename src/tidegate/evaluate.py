@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.config import DataConfig, EvaluateConfig
+from tidegate.config import DataConfig
 from tidegate.errors import TidegateError
+from tidegate.evaluation_config import EvaluateConfig
 from tidegate.folder.adapter import merged, read_adapter
 from tidegate.folder.model_folder import ModelFolder
 from tidegate.folder.presence import is_file
