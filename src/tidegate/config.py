@@ -32,7 +32,7 @@ def within(settings: object, name: str, low: float, high: float) -> None:
     whole = "int" in str(type(settings).__annotations__.get(name, "")).split(" | ")
     if (plain := plain_number(value, whole)) is None:
         kind = "a whole number" if whole else "a number"
-        raise TidegateError(f"{name} is {value!r}, but it must be {kind} from {low:g} to {high:g}.")
+        raise TidegateError(f"{name} is {value!r}, but it must be {kind} from {_plain(low)} to {_plain(high)}.")
     object.__setattr__(settings, name, plain)
     if not low <= plain <= high:
         raise TidegateError(f"{name} is {value}, but it must be from {_plain(low)} to {_plain(high)}.")

@@ -26,6 +26,9 @@ class Linear:
         self._core: Any = native.core()
         self._threads = native.team()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Linear, (self._weight, self._bias)  # a copy finds the core anew
+
     def __call__(self, x: Array) -> Array:
         """Map x ``(N, I)`` to ``(N, O)``, float32."""
         if self._core is None or len(x) == 0:

@@ -82,7 +82,7 @@ def with_settings(sampling: Sampling | None, settings: SamplingSettings) -> Samp
 
 def uniform(seed: int, sample: int, position: int) -> float:
     """Return the random number of one token, in [0, 1) with 53 random bits."""
-    return (philox((position + 1, 0, 0, 0), (seed, sample)) >> 11) * 2.0**-53
+    return (philox((int(position) + 1, 0, 0, 0), (int(seed), int(sample))) >> 11) * 2.0**-53
 
 
 def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> int:
