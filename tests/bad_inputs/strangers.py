@@ -56,7 +56,7 @@ def write_strangers(place: Path) -> None:
 
 
 def _write_model(path: Path, tokenizer: Tokenizer, template: ChatTemplate | None = None) -> None:
-    write_config(path, MODEL, tokenizer, 1000, template)
+    write_config(path, MODEL, tokenizer, 1000, template=template)
     write_weights(path, random_tensors(MODEL, tokenizer.vocabulary_size), tokenizer)
 
 

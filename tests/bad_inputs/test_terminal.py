@@ -195,7 +195,8 @@ def test_labels_and_tags(strangers, capfd):
     assert not OBEYED.search(re.sub(r"\x1b\[[0-9;]*m", "", said))
 
 
-def test_runs(strangers, capfd):
+def test_runs(strangers, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # no name is folded
     for number in range(2):
         name = f"{ESCAPES.replace('/', '')}\nruns {number}"
         path = write_run(

@@ -67,7 +67,7 @@ def random(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def model(path: Path) -> Kept:
-    write_config(path, CONFIG, TOKENIZER, 7, TEMPLATE)
+    write_config(path, CONFIG, TOKENIZER, 7, template=TEMPLATE)
     write_weights(path, random_tensors(CONFIG, V), TOKENIZER)
     write_chat(path, Chat(TEMPLATE, single_turn=True))
     names = ("config.json", "tokenizer.json", "model.safetensors", "chat_template.jinja", "chat.json")
@@ -108,7 +108,7 @@ def adapter(path: Path) -> Kept:
 
 def session(path: Path) -> Kept:
     tokenizer = tokenizer_of("bytes")
-    write_config(path, CONFIG, tokenizer, 7, TEMPLATE)
+    write_config(path, CONFIG, tokenizer, 7, template=TEMPLATE)
     write_weights(path, random_tensors(CONFIG, tokenizer.vocabulary_size), tokenizer)
     running = Model.load(path)
     talk = Session(running, TEMPLATE)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tidegate.errors import TidegateError
 from tidegate.files import open_regular
 from tidegate.folder.model_folder import CONFIG, TEMPLATE, check_json, read_config, write_json
-from tidegate.folder.presence import is_file
+from tidegate.folder.presence import is_file, is_there
 from tidegate.folder.tensor_file import CHANGED
 from tidegate.folder.tensors import RESTORE
 from tidegate.json_files import JsonLimits, read_json
@@ -78,7 +78,7 @@ def read_template_file(path: Path) -> ChatTemplate:
 
 
 def _single_turn(path: Path) -> bool:
-    if not is_file(path):
+    if not is_there(path):
         return False
     content = check_json(path, read_json(path, CHAT_LIMITS, RESTORE))
     single_turn = content.get("single_turn")

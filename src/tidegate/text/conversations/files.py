@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidegate.errors import TidegateError
+from tidegate.files import open_regular
 from tidegate.text.containers import COMPRESSIONS, ERRORS, decompressed
 from tidegate.text.conversations.lists import is_list
 from tidegate.text.encodings import canonical, decode_stream
@@ -48,7 +49,7 @@ def records(path: Path, encoding: str) -> Iterator[tuple[str, Any]]:
     suffix, compression, encoding = _suffix(path), COMPRESSIONS.get(path.suffix.lower()), canonical(encoding)
     try:
         with ExitStack() as stack:
-            stream = decompressed(stack.enter_context(path.open("rb")), compression, stack)
+            stream = decompressed(stack.enter_context(open_regular(path)), compression, stack)
             if suffix in TABLES:
                 source = Source(str(path), path, TABLES[suffix], path.stat().st_size, compression)
                 yield from _rows(source, stream, encoding)
@@ -70,7 +71,7 @@ def _suffix(path: Path) -> str | None:
 
 def _check_json(path: Path, stack: ExitStack) -> None:
     """A file of another name, as one kept from standard input, is read if it begins as JSON does."""
-    stream = decompressed(stack.enter_context(path.open("rb")), COMPRESSIONS.get(path.suffix.lower()), stack)
+    stream = decompressed(stack.enter_context(open_regular(path)), COMPRESSIONS.get(path.suffix.lower()), stack)
     if stream.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"{", b"["):
         raise TidegateError(
             f"{path} is no {', '.join(SUFFIXES)} file and does not begin as JSON: conversations were expected."
