@@ -78,7 +78,7 @@ def read_template_file(path: Path) -> ChatTemplate:
 
 
 def _single_turn(path: Path) -> bool:
-    if not is_there(path):
+    if not (is_there(path) or path.is_symlink()):  # a link to itself is there, though it leads nowhere
         return False
     content = check_json(path, read_json(path, CHAT_LIMITS, RESTORE))
     single_turn = content.get("single_turn")
