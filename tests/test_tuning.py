@@ -47,15 +47,16 @@ def test_values_that_make_no_sense(settings, message):
         TuningConfig(**settings)
 
 
-@pytest.mark.parametrize(("minutes", "evaluations"), [(1, 3), (5, 3), (8, 4), (20, 10), (600, 10)])
-def test_a_short_run_evaluates_less_often(minutes, evaluations, monkeypatch):
+@pytest.mark.parametrize(
+    ("task", "keep"), [("lm", "best"), ("chat", "last"), ("instruct", "last"), ("classify", "best")]
+)
+def test_conversations_keep_the_last_step(task, keep, monkeypatch):
     found = []
     monkeypatch.setattr(module, "launch", lambda settings, run: found.append(settings.training) or 0)
-    for given in ({"minutes"}, {"minutes", "evaluations"}):
-        run = RunConfig(out="x", given=frozenset(given))
-        training = TrainingConfig(minutes=minutes)
-        module.finetune(TuningConfig(model="m"), LabelConfig(), DataConfig(data=("t",)), training, run)
-    assert [one.evaluations for one in found] == [evaluations, 10]
+    for training, given in ((TrainingConfig(), frozenset()), (TrainingConfig(keep="best"), frozenset({"keep"}))):
+        run = RunConfig(out="x", given=given)
+        module.finetune(TuningConfig(model="m", task=task), LabelConfig(), DataConfig(data=("t",)), training, run)
+    assert [one.keep for one in found] == [keep, "best"]
 
 
 def test_alpha_is_twice_the_rank():

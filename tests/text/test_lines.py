@@ -55,5 +55,5 @@ def test_what_is_no_plain_text_has_the_texts_that_it_lists(tmp_path, capsys):
 def test_a_line_that_is_too_long_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(encodings, "LINE_BYTES", 1000)
     (tmp_path / "a.txt").write_text("short\n" + "x" * 2**20 + "\n")
-    with pytest.raises(TidegateError, match="line of more than 1,000 characters"):
+    with pytest.raises(TidegateError, match="longer than 1,000 characters"):
         list(read_texts(str(tmp_path / "a.txt")))

@@ -15,6 +15,7 @@ from tidegate.folder.tensor_file import CHANGED
 from tidegate.folder.tensors import RESTORE
 from tidegate.json_files import JsonLimits, read_json
 from tidegate.text.chat_template import LONGEST_TEMPLATE, ChatTemplate
+from tidegate.text.digested import DIGEST
 
 CHAT = "chat.json"
 FORMAT, FORMAT_VERSION = "tidegate-chat", 1
@@ -83,6 +84,6 @@ def _single_turn(path: Path) -> bool:
     content = check_json(path, read_json(path, CHAT_LIMITS, RESTORE))
     single_turn = content.get("single_turn")
     kind = content.get("format"), content.get("format_version")
-    if kind != (FORMAT, FORMAT_VERSION) or not isinstance(single_turn, bool):
+    if kind != (FORMAT, FORMAT_VERSION) or not isinstance(single_turn, bool) or DIGEST not in content:
         raise TidegateError(f"{path} is not of format {FORMAT!r}, version {FORMAT_VERSION}: {RESTORE}.")
     return single_turn
