@@ -59,7 +59,7 @@ class ClassifySettings:
             return
         check_suffix(self.out)
         if self.json and not self.out.lower().endswith(".jsonl"):
-            raise TidegateError(f"json is set, but out is {self.out}: give it the suffix .jsonl, or leave json out.")
+            raise TidegateError(f"json is set, but out is {self.out}: give it the suffix .jsonl, or omit --json.")
         if not Path(self.out).absolute().parent.is_dir():
             raise TidegateError(f"The folder of {self.out} is not there: make it, or give another name.")
 

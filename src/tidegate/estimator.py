@@ -229,9 +229,9 @@ def _labels(y: Sequence[Any]) -> NDArray[Any]:
     """Return labels as an array; a ValueError where one is missing, of which NumPy would make the name nan or None."""
     for place, label in enumerate(y):
         if label is None or type(label).__name__ in ("NAType", "NaTType"):
-            raise ValueError(f"Label {place} of y is missing ({label}): give one, or leave this text out.")
+            raise ValueError(f"Label {place} of y is missing ({label}): give one, or omit this text.")
         if isinstance(label, float | np.floating) and not np.isfinite(label):
-            raise ValueError(f"Label {place} of y is {label}, NaN or infinite: give one, or leave this text out.")
+            raise ValueError(f"Label {place} of y is {label}, NaN or infinite: give one, or omit this text.")
     return np.asarray(y)
 
 

@@ -39,7 +39,7 @@ def finetune(
                 raise TidegateError(f"{name} is nothing that the task {tuning.task} knows: omit it.")
         if tuning.task in TALKS:
             for name in sorted(run.given & {"corpus", "processes"}):
-                raise TidegateError(f"{name} has no effect on the task {tuning.task}: leave it out.")
+                raise TidegateError(f"{name} has no effect on the task {tuning.task}: omit it.")
         labels = labels.chosen(tuning.task, run.given)
         if learns_labels:
             _check_recipe(labels.recipe, data, run.given)
@@ -59,13 +59,15 @@ def finetune(
 def _check_recipe(recipe: str, data: DataConfig, given: frozenset[str]) -> None:
     """Refuse settings that would do nothing."""
     for name in sorted(given & {*OF_RECIPES["ulmfit"]}) if recipe != "ulmfit" else ():
-        raise TidegateError(f"{name} is of the recipe ulmfit, but recipe is {recipe}: leave one out.")
+        raise TidegateError(f"{name} is of the recipe ulmfit, but recipe is {recipe}: omit one of them.")
     for name in sorted(given & {*OF_RECIPES["fast"]}) if recipe == "fast" else ():
-        raise TidegateError(f"{name} is nothing that the recipe fast knows, whose model stays as it is: leave one out.")
+        raise TidegateError(
+            f"{name} has no effect on the recipe fast, which does not change the model: omit one of them."
+        )
     if data.validation_data is not None and "validation" in given:
         raise TidegateError(
             f"validation is {data.validation:g}, but validation_data is {data.validation_data}, which holds all texts "
-            "to validate on: leave one out."
+            "to validate on: omit one of them."
         )
 
 

@@ -260,7 +260,7 @@ def test_single_questions_are_answered_each_by_itself(place):
     model = tidegate.load(place / "base", [place / "clerk"])
     cold = tidegate.Sampling(temperature=0)
     assert model.chat("潮起", sampling=cold, max_tokens=8).strip() == first
-    with pytest.raises(TidegateError, match="did not learn to answer"):
+    with pytest.raises(TidegateError, match="was not trained to answer"):
         tidegate.load(place / "base").chat("潮起")
 
 

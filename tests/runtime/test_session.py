@@ -259,7 +259,7 @@ def test_what_cannot_be_answered(talker, messages, complaint):
 
 
 def test_a_model_that_did_not_learn_to_answer(model):
-    with pytest.raises(TidegateError, match="did not learn to answer"):
+    with pytest.raises(TidegateError, match="was not trained to answer"):
         model.chat("a")
     with pytest.raises(TidegateError, match="is empty"):
         Session(model, ChatTemplate.of("turns")).ask(" \x04")

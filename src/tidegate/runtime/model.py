@@ -230,22 +230,22 @@ class Model:
 
         messages: a string, or messages such as ``{"role": "user", "content": "Hi"}``, the last one the user's; system:
         what the conversation begins with; settings: fields of `Sampling`, such as ``temperature=0.7``. Nothing is
-        remembered: for that see `conversation`. TidegateError for a model that did not learn to answer.
+        remembered: for that see `conversation`. TidegateError for a model that was not trained to answer.
         """
         turns = asked([{"role": "user", "content": messages}] if isinstance(messages, str) else messages)
         talk = self.conversation(system)
         if system is not None and turns[0].role == "system":
-            raise TidegateError("The system's text is given twice, as system and as a message: leave one out.")
+            raise TidegateError("The system's text is given twice, as system and as a message: omit one of them.")
         talk.read(turns[:-1])
         return talk.ask(turns[-1].content, with_settings(sampling, settings), max_tokens)
 
     def conversation(self, system: str | None = None) -> Session:
         """Begin a conversation, which remembers: ``talk.chat(question)`` returns an answer, ``talk.ask(question)``
-        yields its pieces. TidegateError for a model that did not learn to answer."""
+        yields its pieces. TidegateError for a model that was not trained to answer."""
         chat = self.read_chat()
         if chat is None:
             raise TidegateError(
-                "The model did not learn to answer (no chat_template.jinja in its folder): fine-tune it on "
+                "The model was not trained to answer (it has no chat_template.jinja): fine-tune it on "
                 "conversations, tidegate finetune MODEL dialogues.jsonl --task chat, or use generate."
             )
         return Session(self, chat.template, system, chat.single_turn)

@@ -49,7 +49,7 @@ def read_input(columns: tuple[str, ...] = (), encoding: str = "utf-8") -> Iterat
     if columns:
         raise TidegateError(
             f"columns is {', '.join(columns)}, but the lines of standard input have none: give a table by --data, or "
-            "leave columns out."
+            "omit --columns."
         )
     if sys.stdin.isatty():
         say("One text per line; Ctrl-D ends.")

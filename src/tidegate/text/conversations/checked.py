@@ -20,9 +20,7 @@ def checked(where: str, draft: Draft, notes: Notes) -> Conversation | None:
         return None
     found = _in_turn(turns, draft.joins)
     if found[-1].role != "assistant":
-        raise TidegateError(
-            f"{where} ends with the {found[-1].role}'s message: add the answer, which is what is learned."
-        )
+        raise TidegateError(f"{where} ends with the {found[-1].role}'s message: add the answer, which is trained on.")
     if not any(turn.learnt for turn in found if turn.role == "assistant"):
         notes.omit(NOT_LEARNED)
         return None

@@ -115,7 +115,7 @@ def _json(path: Path, parts: Iterator[str], is_lines: bool) -> Iterator[tuple[st
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise TidegateError(f"{where} is not JSON ({error}): one object a line was expected.") from None
+                raise TidegateError(f"{where} is not JSON ({error}): one object per line was expected.") from None
             yield from _unfolded(where, value)
 
 
@@ -131,7 +131,7 @@ def _whole(path: Path, begun: str, lines: Iterator[tuple[int, str]], wrong: str 
         values = list(_values(str(path), "\n".join(text)))
     except (ValueError, RecursionError) as error:
         raise TidegateError(
-            f"{wrong or f'{path} is not JSON ({error})'}: conversations were expected, one object a line or one list."
+            f"{wrong or f'{path} is not JSON ({error})'}: conversations were expected, one object per line or one list."
         ) from None
     for where, value in values:
         yield from _unfolded(where, value)
