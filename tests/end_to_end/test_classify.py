@@ -267,8 +267,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(place):
         (["--find-lr"], "--find-lr tries learning rates on a language model"),
         (["--recipe", "slow"], "expected one of"),
         (["--longest", 1], "longest is 1"),
-        (["--longest", 99, "--recipe", "fast"], "longest is nothing that the recipe fast knows"),
-        (["--freeze", "embedding", "--recipe", "fast"], "freeze is nothing that the recipe fast knows"),
+        (["--longest", 99, "--recipe", "fast"], "longest has no effect on the recipe fast"),
+        (["--freeze", "embedding", "--recipe", "fast"], "freeze has no effect on the recipe fast"),
         (["--new-tokens", "replace", "--recipe", "direct"], "new_tokens is of the recipe ulmfit"),
         (
             ["--validation", 0.2, "--validation-data", "more.csv"],
