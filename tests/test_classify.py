@@ -144,7 +144,7 @@ def test_a_folder_that_does_not_tell_how_its_texts_were_read(model, tmp_path):
     "bad", ["[]", "{", '{"columns": [1], "encoding": "utf-8"}', '{"columns": [], "encoding": "x"}']
 )
 def test_a_changed_reading_is_refused(tmp_path, monkeypatch, bad):
-    monkeypatch.setattr("tidegate.folder.label_folder._metadata", lambda folder: {**METADATA, "reading": bad})
+    monkeypatch.setattr("tidegate.folder.label_folder._metadata", lambda folder, content: {**METADATA, "reading": bad})
     with pytest.raises(TidegateError, match="reading is"):
         read_classifier(write(tmp_path / "changed"))
 

@@ -120,12 +120,13 @@ def _reviews(folder: Path) -> None:
 
 
 def _tagged(folder: Path) -> None:
-    for name, columns, tokens, encoding in (
-        ("ner.csv", ("id", "Word", "Tag"), ["Zoë", "sails", "."], "latin-1"),
-        ("实体.csv", ("句", "字", "标签"), ["安", "去", "。"], "gb18030"),
+    for name, columns, tokens in (
+        ("ner.csv", ("id", "Word", "Tag"), ["Zoë", "sails{}", "."]),
+        ("实体.csv", ("句", "字", "标签"), ["安", "去{}", "。"]),
     ):
-        rows = [(str(n), token, tag) for n in range(30) for token, tag in zip(tokens, ["B-A", "O", "O"], strict=True)]
-        with open(folder / name, "w", encoding=encoding, newline="") as file:
+        tags = ["B-A", "O", "O"]
+        rows = [(n, token.format(n), tag) for n in range(30) for token, tag in zip(tokens, tags, strict=True)]
+        with open(folder / name, "w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *rows])
     for name, rows, text in (
         ("my-entities.txt", "Anna B-PERSON\nBell I-PERSON\nsails O\n{} O\n. O\n\n", "letters.txt"),

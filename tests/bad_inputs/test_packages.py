@@ -68,12 +68,6 @@ def test_threads_that_none_has(monkeypatch, asked):
     assert 1 <= native.default_threads() < 4096
 
 
-@pytest.mark.parametrize(("asked", "found"), [("3", 3), ("2,4", 2), (" 5 ", 5), ("4096", 4096)])
-def test_threads_that_are_asked_for(monkeypatch, asked, found):
-    monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    assert native.default_threads() == found
-
-
 @pytest.mark.parametrize("verb", ["train", "prepare"])
 def test_a_folder_that_is_no_text(here, mistake, verb):
     write_run(here / "runs/one")
