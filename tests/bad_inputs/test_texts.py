@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from tidegate.cli import main
-from tidegate.text import containers, formats
+from tidegate.text import containers, encodings, formats, tables
 
 from .conftest import tree
 
@@ -20,7 +20,8 @@ LONG = "潮" * 2000
 @pytest.fixture
 def small_limits(monkeypatch):
     """Limits of a kilobyte instead of 64 MiB."""
-    monkeypatch.setattr(formats, "LINE_BYTES", 1000)
+    for module in (formats, encodings, tables):
+        monkeypatch.setattr(module, "LINE_BYTES", 1000)
     monkeypatch.setattr(formats, "PAGE_CHARACTERS", 1000)
 
 
