@@ -15,6 +15,7 @@ from tidegate.text import containers, encodings, formats, tables
 from .conftest import tree
 
 LONG = "潮" * 2000
+SEVERAL_BLOCKS = LONG * 2000
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def small_limits(monkeypatch):
     ("name", "content", "wanted"),
     [
         ("a.jsonl", json.dumps({"text": "short"}) + "\n" + json.dumps({"text": LONG}) + "\n", "a.jsonl, line 2"),
-        ("a.csv", f"text\nshort\n{LONG}\n", "a.csv"),
-        ("a.tsv", f"text\tn\n{LONG}\t1\n", "a.tsv"),
+        ("a.csv", f"text\nshort\n{SEVERAL_BLOCKS}\n", "a.csv, line 3"),
+        ("a.tsv", f"text\tn\n{SEVERAL_BLOCKS}\t1\n", "a.tsv, line 2"),
         ("a.html", f"<p>{LONG}</p>", "a.html has more than 1,000 characters"),
         ("a.csv", 'text\n"never closed' + "\nmore" * 500, "a.csv"),
     ],
