@@ -59,7 +59,7 @@ def test_every_value_of_every_flag_is_taken_or_told(verb, name, kind):
             assert not isinstance(found, float) or found == found
     # text that names nothing in particular, as a prompt, may be anything
     assert refused or kind in ("str", "tuple[str, ...]") or name == "system"
-    if "int" in kind or "float" in kind:
+    if ("int" in kind or "float" in kind) and "str" not in kind:  # a column's number may be its name as well
         assert refused > len(NUMBERS) // 2
 
 
