@@ -47,7 +47,7 @@ def test_evaluations_and_the_final_one_take_a_tenth_each_at_most(text, minutes, 
     )
     final = 2 * min(found.final_tokens, text.validation) / (3 * speed)
     assert final <= 0.1 * seconds * (1 + 1e-9) or found.final_tokens <= 1000
-    assert found.final_seconds <= seconds / 2
+    assert found.final_seconds <= seconds / 2  # rounded, it is still half at most
 
 
 @given(amounts, st.floats(0.1, 100), speeds)

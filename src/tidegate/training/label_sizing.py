@@ -74,7 +74,7 @@ def in_minutes(
         training = dataclasses.replace(training, evaluations=count)
     if "final_seconds" not in given:
         last = (2 * held_out + tested) / speed + characters / BASELINE_CHARACTERS + FINAL_SECONDS
-        training = dataclasses.replace(training, final_seconds=round(min(last, seconds / 2), 1))
+        training = dataclasses.replace(training, final_seconds=min(round(last, 1), seconds / 2))
     return training
 
 

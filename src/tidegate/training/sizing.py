@@ -167,7 +167,7 @@ def _finished(
     last = (2 * min(tokens, text.validation) + min(training.evaluation_tokens, text.validation)) / speed
     kept = max(LEAST_FINAL_SECONDS, last) + EVALUATION_SECONDS + SAMPLE_WORK / tokens_per_second
     if "final_seconds" not in given:
-        training = dataclasses.replace(training, final_seconds=round(min(kept, seconds / 2), 1))
+        training = dataclasses.replace(training, final_seconds=min(round(kept, 1), seconds / 2))
     return dataclasses.replace(training, final_tokens=tokens)
 
 
