@@ -15,6 +15,7 @@ from tidegate.errors import TidegateError
 from tidegate.folder.atomic import write_atomically
 from tidegate.folder.bases import find_model
 from tidegate.runtime.classifier import SORTED, Classifier, Labelled
+from tidegate.text.encodings import canonical
 from tidegate.text.formats import Reading
 from tidegate.text.labelled_output import Answer, check_suffix, output_lines
 from tidegate.text.lines import counted, read_input
@@ -55,6 +56,8 @@ class ClassifySettings:
     def __post_init__(self) -> None:
         check_paths(self, "model", "data", "out")
         within(self, "threads", 1, 4096)
+        if self.encoding is not None:
+            canonical(self.encoding)
         if self.out is None:
             return
         check_suffix(self.out)
